@@ -1,0 +1,115 @@
+"""The one tree of errors callers of Kouji can meet.
+
+A message says what was wrong, the value seen, what is allowed and what to do next.
+The boundary (CLI, server) turns a class into an exit code or an HTTP status once;
+nothing below it prints or exits.
+"""
+
+from __future__ import annotations
+
+
+class KoujiError(Exception):
+    """Base of every error raised on purpose; `exit_code` is what the CLI returns for it."""
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, seen: object = None, allowed: str | None = None, cure: str | None = None
+    ) -> None:
+        """Compose the one-line message.
+
+        what:    the fault in a few words, without a full stop
+        seen:    the offending value, shown as given
+        allowed: which values would have been accepted
+        cure:    the next step, an imperative clause
+        """
+        self.what, self.seen, self.allowed, self.cure = what, seen, allowed, cure
+        facts = [f"seen: {seen}"] if seen is not None else []
+        if allowed is not None:
+            facts.append(f"allowed: {allowed}")
+        message = what + (f" ({'; '.join(facts)})" if facts else "")
+        super().__init__(message + (f"; {cure}" if cure else ""))
+
+
+class UsageError(KoujiError):
+    """The caller asked for something that does not exist or contradicts itself (exit code 2)."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A setting, recipe or checkpoint config holds a wrong or unknown value."""
+
+
+class AudioError(KoujiError):
+    """Audio that cannot be read, written or used."""
+
+
+class UnreadableAudio(AudioError):
+    """Not audio, truncated, of an unknown format, or a decompression bomb."""
+
+
+class ReferenceRefused(AudioError):
+    """A reference recording fails the quality rules; `reason` is a stable short code.
+
+    Codes: empty, silent, too_short, too_long, clipped, noisy, not_finite.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        what: str,
+        *,
+        seen: object = None,
+        allowed: str | None = None,
+        cure: str | None = None,
+    ) -> None:
+        self.reason = reason
+        super().__init__(what, seen=seen, allowed=allowed, cure=cure)
+
+
+class TextError(KoujiError):
+    """Text that cannot be spoken: empty, too long, or nothing in it has a sound."""
+
+    exit_code = 2
+
+
+class MarkError(TextError):
+    """A control mark or SSML tag is wrong; `start` and `end` are offsets into the caller's text."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        start: int,
+        end: int,
+        seen: object,
+        allowed: str,
+        cure: str | None = None,
+    ) -> None:
+        self.start, self.end = start, end
+        super().__init__(f"{what} at character {start}", seen=seen, allowed=allowed, cure=cure)
+
+
+class StyleError(TextError):
+    """A style instruction the chosen model family cannot follow."""
+
+
+class VoiceError(KoujiError):
+    """A voice that does not exist, exists already, or is damaged on disk."""
+
+
+class ConsentError(VoiceError):
+    """A voice may not be used or enrolled: consent is missing, expired or revoked."""
+
+
+class ModelError(KoujiError):
+    """A model or checkpoint that cannot be loaded: missing, wrong keys, wrong shapes."""
+
+
+class DataError(KoujiError):
+    """A data set or prepared store that cannot be read."""
+
+
+class TrainingError(KoujiError):
+    """A training run that had to stop: diverged loss, mismatching resume, no data."""

@@ -1,0 +1,61 @@
+"""The words every room of Kouji shares: sound, timings and the result of speaking.
+
+Knows numpy and nothing else: no torch, no files, no model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+Language = Literal["zh", "en"]
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Mono sound: `samples` (samples,) float32 nominally in [-1, 1] at `sample_rate` Hz."""
+
+    samples: Samples
+    sample_rate: int
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.sample_rate
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When something was spoken: `start` and `end` in seconds from the start of the audio."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class SegmentReport:
+    """What happened to one segment of the text; an engine stage that retries counts in `retries`."""
+
+    text: str
+    start: float
+    end: float
+    retries: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Speech:
+    """The result of speaking: audio with word and phone timings and what happened on the way."""
+
+    audio: Audio
+    words: tuple[Timing, ...] = ()
+    phones: tuple[Timing, ...] = ()
+    segments: tuple[SegmentReport, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seed: int = 0
+    metadata: dict[str, str] = field(default_factory=dict)

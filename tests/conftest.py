@@ -1,0 +1,52 @@
+"""Fixtures every test may ask for: the shared data, a private home, made-up audio."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kouji.types import Audio
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root_dir() -> Path:
+    """The checkout: the folder that holds pyproject.toml."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of recordings and goldens beside the checkout; the test skips without it."""
+    folder = Path(os.environ.get("KOUJI_SHARED", ROOT.parent / "shared"))
+    if not (folder / "corpus").is_dir():
+        pytest.skip(f"no shared data at {folder}; set KOUJI_SHARED to run this test")
+    return folder
+
+
+@pytest.fixture
+def home_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A private, empty KOUJI_HOME, also seen by subprocesses the test starts."""
+    home = tmp_path / "kouji-home"
+    monkeypatch.setenv("KOUJI_HOME", str(home))
+    return home
+
+
+@pytest.fixture(autouse=True)
+def _never_touch_the_real_home(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test may write voices or audit lines into the developer's own KOUJI_HOME."""
+    if "KOUJI_HOME" not in os.environ:
+        monkeypatch.setenv("KOUJI_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+
+
+@pytest.fixture
+def tone() -> Audio:
+    """One second of a 220 Hz tone at 24 kHz, peak 0.5."""
+    times = np.arange(24_000) / 24_000
+    return Audio((0.5 * np.sin(2 * np.pi * 220 * times)).astype(np.float32), 24_000)
