@@ -1,0 +1,1 @@
+"""Words into phones: one module per language, nothing about sentences or numbers."""
