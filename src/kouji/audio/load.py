@@ -1,0 +1,216 @@
+"""Load any sound a user has as mono float32, or say in one line why not.
+
+Knows sources (path, bytes, file object, array), limits and what sane samples are. Memory stays
+bounded: the duration is checked against the header first and again on every decoded block.
+Does not know how a format is decoded, nor what a good recording is.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kouji.audio.containers import HEAD_BYTES, check_complete, identify
+from kouji.audio.decode import MAX_CHANNELS, open_decoding, to_float
+from kouji.audio.resample import MAX_RATE_HZ, MIN_RATE_HZ, Resampler, check_rate
+from kouji.audio.resample import resample as resample_whole
+from kouji.errors import AudioError, UnreadableAudio
+from kouji.types import Audio, Samples
+
+MIN_SAMPLES = 2
+MAX_AMPLITUDE = 16.0  # 24 dB over full scale; beyond it the scale itself is wrong
+MAX_STREAM_BYTES = 1 << 30  # what is read from a file object at most
+MAX_FRAMES = 1 << 28  # 1 GiB of float32, 93 minutes at 48 kHz
+
+Source = str | Path | bytes | BinaryIO | Audio | NDArray[Any]
+
+
+def load_audio(
+    source: Source,
+    *,
+    sample_rate: int | None = None,
+    max_seconds: float = 3600.0,
+    array_rate: int | None = None,
+) -> Audio:
+    """Load mono audio; several channels become their mean.
+
+    source:      path, encoded bytes, readable binary file object (read from where it stands),
+                 Audio, or an array (samples,) or (samples, channels) or (channels, samples) of
+                 floats, int8, int16, int32 or uint8
+    sample_rate: Hz wanted; None keeps the source's rate
+    max_seconds: longer sources are refused, by their header or while decoding
+    array_rate:  Hz of an array source, used for nothing else
+    returns:     at least two finite samples
+    raises:      UnreadableAudio for files and bytes that give no sane audio, AudioError for
+                 arrays and arguments
+    """
+    if sample_rate is not None:
+        check_rate(sample_rate, "wanted sampling rate")
+    if not isinstance(max_seconds, (int, float)) or not max_seconds > 0:
+        raise AudioError("max_seconds is wrong", seen=repr(max_seconds), allowed="a number above 0")
+    if isinstance(source, (Audio, np.ndarray)):
+        audio = _from_array(source, array_rate)
+        _check_duration(len(audio.samples), audio.sample_rate, max_seconds)
+        return audio if sample_rate is None else resample_whole(audio, sample_rate)
+    if isinstance(source, (str, Path)):
+        return _from_path(Path(source), sample_rate, max_seconds)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _decode(io.BytesIO(bytes(source)), sample_rate, max_seconds)
+    if hasattr(source, "read"):
+        return _decode(io.BytesIO(_read_stream(source)), sample_rate, max_seconds)
+    raise AudioError(
+        "this cannot be loaded as audio",
+        seen=type(source).__name__,
+        allowed="a path, bytes, a binary file, Audio or a numpy array",
+    )
+
+
+def _from_path(path: Path, sample_rate: int | None, max_seconds: float) -> Audio:
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
+            raise UnreadableAudio(f"cannot read {str(path)!r}", seen=kind, allowed="a sound file")
+        with path.open("rb") as file:
+            return _decode(file, sample_rate, max_seconds)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnreadableAudio(
+            f"cannot read {str(path)!r}", seen=reason, cure="check the path and its permissions"
+        ) from error
+
+
+def _read_stream(file: BinaryIO) -> bytes:
+    """Read a file object to its end, within MAX_STREAM_BYTES."""
+    try:
+        data: object = file.read(MAX_STREAM_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise UnreadableAudio("the file object cannot be read", seen=error) from error
+    if not isinstance(data, bytes):
+        raise AudioError(
+            "the file object gives no bytes", seen=type(data).__name__, cure="open it in mode 'rb'"
+        )
+    if len(data) > MAX_STREAM_BYTES:
+        raise UnreadableAudio(
+            "the stream is too large",
+            seen=f"over {MAX_STREAM_BYTES} bytes",
+            allowed=f"up to {MAX_STREAM_BYTES} bytes",
+            cure="save it to a file first",
+        )
+    return data
+
+
+def _decode(file: BinaryIO, sample_rate: int | None, max_seconds: float) -> Audio:
+    head = file.read(HEAD_BYTES)
+    container = identify(head)
+    num_bytes = file.seek(0, io.SEEK_END)
+    check_complete(file, container, num_bytes)
+    file.seek(0)
+    decoding = open_decoding(file, container)
+    if not MIN_RATE_HZ <= decoding.sample_rate <= MAX_RATE_HZ:
+        raise UnreadableAudio(
+            "the file's sampling rate is out of range",
+            seen=f"{decoding.sample_rate} Hz",
+            allowed=f"{MIN_RATE_HZ} to {MAX_RATE_HZ} Hz",
+        )
+    if decoding.num_frames is not None:
+        _check_duration(decoding.num_frames, decoding.sample_rate, max_seconds)
+    target_rate = sample_rate or decoding.sample_rate
+    blocks = _checked_blocks(decoding.blocks, decoding.sample_rate, max_seconds)
+    return Audio(_collect(blocks, Resampler(decoding.sample_rate, target_rate)), target_rate)
+
+
+def _collect(blocks: Iterator[Samples], resampler: Resampler) -> Samples:
+    """Join the blocks at the wanted rate; resampled on the way, so high rates cost no memory."""
+    ready = [resampler.push(block) for block in blocks]
+    ready.append(resampler.push(np.zeros(0, np.float32), last=True))
+    return np.concatenate(ready)
+
+
+def _checked_blocks(
+    blocks: Iterator[Samples], sample_rate: int, max_seconds: float
+) -> Iterator[Samples]:
+    """Pass blocks on while they are sane and few; raise at the first that is not."""
+    num_frames = 0
+    for block in blocks:
+        num_frames += len(block)
+        _check_duration(num_frames, sample_rate, max_seconds, is_partial=True)
+        _check_values(block, UnreadableAudio)
+        yield block
+    if num_frames < MIN_SAMPLES:
+        raise UnreadableAudio(
+            "the file holds no sound", seen=f"{num_frames} samples", allowed="2 samples or more"
+        )
+
+
+def _check_duration(
+    num_frames: int, sample_rate: int, max_seconds: float, *, is_partial: bool = False
+) -> None:
+    limit = min(max_seconds, MAX_FRAMES / sample_rate)
+    if num_frames <= limit * sample_rate:
+        return
+    seen = "more" if is_partial else f"{num_frames / sample_rate:.1f} s"
+    allowed = f"{limit:g} s" if math.isfinite(limit) else "any"
+    raise UnreadableAudio(
+        "the audio is too long", seen=seen, allowed=f"up to {allowed}", cure="cut it first"
+    )
+
+
+def _check_values(samples: Samples, error: type[AudioError]) -> None:
+    """Refuse NaN, infinity and values that are no sound on a scale of -1 to 1."""
+    if len(samples) == 0:
+        return
+    peak = float(np.abs(samples).max())  # NaN and infinity survive abs and max
+    if not math.isfinite(peak):
+        raise error("the audio holds values that are not finite", seen="NaN or infinity")
+    if peak > MAX_AMPLITUDE:
+        raise error(
+            "the samples are far beyond full scale",
+            seen=f"{peak:.4g}",
+            allowed=f"up to {MAX_AMPLITUDE:g}, full scale is 1",
+            cure="divide them by the full scale of their source",
+        )
+
+
+def _from_array(source: Audio | NDArray[Any], array_rate: int | None) -> Audio:
+    """Check an array or Audio and bring it to mono float32; the caller's memory is not shared."""
+    values = source.samples if isinstance(source, Audio) else source
+    rate = source.sample_rate if isinstance(source, Audio) else array_rate
+    if rate is None:
+        raise AudioError(
+            "an array does not know its sampling rate", cure="pass array_rate=... in Hz"
+        )
+    sample_rate = check_rate(rate)
+    if not isinstance(values, np.ndarray) or values.ndim not in (1, 2):
+        shape = getattr(values, "shape", type(values).__name__)
+        raise AudioError(
+            "the array has the wrong shape", seen=shape, allowed="(samples,) or (samples, channels)"
+        )
+    if values.ndim == 2 and min(values.shape) > MAX_CHANNELS:
+        raise AudioError(
+            "the array has too many channels", seen=values.shape, allowed=f"up to {MAX_CHANNELS}"
+        )
+    if max(values.shape) < MIN_SAMPLES or min(values.shape) == 0:
+        raise AudioError(
+            "the array holds no sound", seen=f"shape {values.shape}", allowed="2 samples or more"
+        )
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinity, refused below
+        samples = to_float(values)
+    if samples is None:
+        raise AudioError(
+            "the array has a dtype without an agreed scale",
+            seen=values.dtype,
+            allowed="floats, int8, int16, int32, uint8",
+            cure="convert it to float32 in -1 to 1",
+        )
+    if samples.ndim == 2:
+        samples = samples.mean(axis=int(np.argmin(samples.shape)), dtype=np.float32)
+    _check_values(samples, AudioError)
+    return Audio(np.ascontiguousarray(samples), sample_rate)
