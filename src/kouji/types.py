@@ -39,7 +39,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class SegmentReport:
-    """What happened to one segment of the text; an engine stage that retries counts in `retries`."""
+    """What happened to one segment of the text; a stage that retries counts in `retries`."""
 
     text: str
     start: float

@@ -1,0 +1,155 @@
+"""The operator's settings: defaults, then `KOUJI_HOME/config.toml`, then the environment.
+
+This is the only module that reads the environment; nothing in Kouji writes it. What one
+caller wants for one request is an option, not a setting, and travels as an argument.
+A wrong value is an error; an unknown key is a warning that names it.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from kouji.errors import ConfigError
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
+CONSENT_POLICIES = ("attest", "strict", "off")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+PREFIX = "KOUJI_"
+# Variables with our prefix that are not settings: the debug switch and the tests' data folder.
+_NOT_SETTINGS = {"KOUJI_DEBUG", "KOUJI_SHARED"}
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+class ConfigWarning(UserWarning):
+    """A key in the operator's file or environment that Kouji does not know."""
+
+
+def _setting(default: Any, *choices: str, low: float | None = None) -> Any:
+    """Declare a field with its default and the check that `_checked` applies."""
+    return field(default=default, metadata={"choices": choices, "low": low})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator of this machine decided; docs/settings.md has a line for each field."""
+
+    home: Path = field(default_factory=lambda: Path.home() / ".local/share/kouji")
+    device: str = "auto"
+    precision: str = _setting("auto", *PRECISIONS)
+    threads: int = _setting(0, low=0)
+    min_snr_db: float = 10.0
+    min_reference_seconds: float = _setting(1.0, low=0.1)
+    max_reference_seconds: float = _setting(600.0, low=1.0)
+    max_clipped_fraction: float = _setting(0.01, low=0.0)
+    consent: str = _setting("attest", *CONSENT_POLICIES)
+    watermark: bool = True
+    log_level: str = _setting("warning", *LOG_LEVELS)
+
+    @property
+    def voices_dir(self) -> Path:
+        """Where the voices of this machine are kept."""
+        return self.home / "voices"
+
+    @property
+    def audit_file(self) -> Path:
+        """The hash-chained record of what was spoken in whose voice, without any text."""
+        return self.home / "audit.jsonl"
+
+
+_FIELDS = {item.name: item for item in fields(Settings)}
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings of this machine.
+
+    environ: stands in for the environment of the process, for tests
+    raises:  ConfigError for a wrong value or a config.toml that is not TOML
+    """
+    environ = os.environ if environ is None else environ
+    given = {
+        name.removeprefix(PREFIX).lower(): (value, f"environment variable {name}")
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and name not in _NOT_SETTINGS and value != ""
+    }
+    home = Path(given["home"][0]).expanduser() if "home" in given else Settings().home
+    known: dict[str, Any] = {}
+    for name, (value, origin) in {**_read_file(home / "config.toml"), **given}.items():
+        if name in _FIELDS:
+            known[name] = _checked(name, value, origin)
+        else:
+            _warn_unknown(name, origin)
+    return Settings(**{**known, "home": home})
+
+
+def debug_requested(environ: Mapping[str, str] | None = None) -> bool:
+    """True if KOUJI_DEBUG asks for tracebacks instead of one-line errors."""
+    environ = os.environ if environ is None else environ
+    return environ.get("KOUJI_DEBUG", "").lower() not in ("", *_FALSE)
+
+
+def _read_file(path: Path) -> dict[str, tuple[object, str]]:
+    """The keys of config.toml with their origin; an absent file is an empty one."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} is not a TOML file", seen=error, cure="correct or remove it"
+        ) from error
+    if "home" in content:
+        # The file lies in the home: it cannot move the folder it was found in.
+        raise ConfigError(f"{path} may not set home", cure="set KOUJI_HOME instead")
+    return {name: (value, str(path)) for name, value in content.items()}
+
+
+def _warn_unknown(name: str, origin: str) -> None:
+    allowed = ", ".join(_FIELDS)
+    warnings.warn(
+        f"unknown setting {name!r} in {origin} is ignored (known: {allowed})",
+        ConfigWarning,
+        stacklevel=3,
+    )
+
+
+def _checked(name: str, value: object, origin: str) -> object:
+    """Convert one value to its field's type, or raise ConfigError naming where it came from."""
+    item = _FIELDS[name]
+    kind = str(item.type)
+    converted = _convert(kind, value)
+    choices = item.metadata.get("choices") or ()
+    low = item.metadata.get("low")
+    is_low = low is not None and isinstance(converted, int | float) and converted < low
+    if converted is None or (choices and converted not in choices) or is_low:
+        allowed = ", ".join(choices) or kind + (f" of at least {low}" if low is not None else "")
+        raise ConfigError(
+            f"wrong value for setting {name!r} in {origin}", seen=repr(value), allowed=allowed
+        )
+    return converted
+
+
+def _convert(kind: str, value: object) -> object | None:
+    """`value` as the named type, or None if it is not one; text comes from the environment."""
+    if kind == "bool":
+        if isinstance(value, str) and value.lower() in (*_TRUE, *_FALSE):
+            return value.lower() in _TRUE
+        return value if isinstance(value, bool) else None
+    if kind in ("int", "float"):
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            return None
+        try:
+            number = float(value)
+        except ValueError:
+            return None
+        if kind == "float":
+            return number if abs(number) < float("inf") else None
+        return int(number) if number.is_integer() else None
+    if kind == "Path":
+        return Path(value).expanduser() if isinstance(value, str) else None
+    return value if isinstance(value, str) else None
