@@ -77,9 +77,7 @@ def test_lossless_formats(kind: str, subtype: str, tolerance: float) -> None:
     assert np.abs(audio.samples - chirp()).max() <= tolerance
 
 
-@pytest.mark.parametrize(
-    ("kind", "subtype"), [("MP3", None), ("OGG", "VORBIS"), ("OGG", "OPUS")]
-)
+@pytest.mark.parametrize(("kind", "subtype"), [("MP3", None), ("OGG", "VORBIS"), ("OGG", "OPUS")])
 def test_lossy_core_formats(kind: str, subtype: str | None) -> None:
     if subtype == "FLAC":
         data = encoded_by_av(chirp(), "ogg", "flac")

@@ -1,14 +1,12 @@
 """What a file says it is, before any decoder touches it.
 
-Knows magic numbers and the sizes that container headers promise, so that foreign files are named
-and truncated ones are refused with both figures. Does not decode a single sample.
+Knows magic numbers, so that foreign files (archives, pictures, text) are refused by name and no
+decoder is asked to guess. Does not know what is inside a container.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from kouji.errors import UnreadableAudio
 
@@ -18,11 +16,15 @@ HEAD_BYTES = 4096  # enough for every magic number below, the TAR one at 257 inc
 
 @dataclass(frozen=True)
 class Container:
-    """A kind of sound file: our name, ffmpeg's demuxer, and whether libsndfile reads it."""
+    """A kind of sound file: our name, ffmpeg's demuxer, and whether libsndfile reads it.
+
+    prefers_av: libsndfile reads it, but its decoder writes notes about damage to stderr
+    """
 
     name: str
     demuxer: str
     is_core: bool = False
+    prefers_av: bool = False
 
 
 _WAV = Container("WAV", "wav", is_core=True)
@@ -32,7 +34,7 @@ _CAF = Container("CAF", "caf", is_core=True)
 _W64 = Container("Wave64", "w64", is_core=True)
 _FLAC = Container("FLAC", "flac", is_core=True)
 _OGG = Container("Ogg", "ogg", is_core=True)
-_MP3 = Container("MP3", "mp3", is_core=True)
+_MP3 = Container("MP3", "mp3", is_core=True, prefers_av=True)
 _MP4 = Container("MP4", "mov")
 _WEBM = Container("WebM", "matroska")
 _ADTS = Container("AAC", "aac")
@@ -113,79 +115,3 @@ def _describe(head: bytes) -> str:
         return f"unknown data beginning {head[:8].hex(' ')}"
     kind = "a web page" if text.lstrip()[:9].lower().startswith(("<!doctype", "<html")) else "text"
     return f"{kind} beginning {' '.join(text[:40].split())[:24]!r}"
-
-
-def check_complete(file: BinaryIO, container: Container, num_bytes: int) -> None:
-    """Refuse a file whose container promises more bytes than there are.
-
-    file: seekable, left at an undefined position; num_bytes: its whole size
-    """
-    if container is _WAV:
-        _check_wav(file, num_bytes)
-    elif container is _OGG:
-        _check_ogg(file, num_bytes)
-
-
-def truncated(container: str, promised: str, found: str) -> UnreadableAudio:
-    """The one error for files that break off."""
-    return UnreadableAudio(
-        f"the {container} file is truncated",
-        seen=f"its header promises {promised}, it holds {found}",
-        allowed="complete files",
-        cure="copy or record it again",
-    )
-
-
-# Writers that cannot seek back leave one of these as the size of the data: "until the end".
-_OPEN_ENDED = (0, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF)
-
-
-def _check_wav(file: BinaryIO, num_bytes: int) -> None:
-    file.seek(0)
-    head = file.read(12)
-    order = ">" if head[:4] == b"RIFX" else "<"
-    is_rf64 = head[:4] == b"RF64"
-    position = 12
-    for _ in range(10_000):
-        file.seek(position)
-        header = file.read(8)
-        if len(header) < 8:
-            raise UnreadableAudio(
-                "the WAV file holds no sound",
-                seen="no data chunk",
-                allowed="a fmt and a data chunk",
-            )
-        (num_chunk_bytes,) = struct.unpack(order + "I", header[4:])
-        if header[:4] == b"data":
-            is_open = is_rf64 or any(0 <= end - num_chunk_bytes <= 128 for end in _OPEN_ENDED)
-            num_found = num_bytes - position - 8
-            if num_chunk_bytes > num_found and not is_open:
-                raise truncated("WAV", f"{num_chunk_bytes} bytes", f"{num_found} bytes")
-            return
-        position += 8 + num_chunk_bytes + num_chunk_bytes % 2
-
-
-_OGG_HEADER = struct.Struct("<4sBBqIIIB")
-
-
-def _check_ogg(file: BinaryIO, num_bytes: int) -> None:
-    """Walk the pages; each must be whole and the last one of a stream must say it is the last."""
-    position, has_end = 0, False
-    while position < num_bytes:
-        file.seek(position)
-        header = file.read(_OGG_HEADER.size)
-        if len(header) < _OGG_HEADER.size:
-            raise truncated("Ogg", "a whole last page", f"{len(header)} bytes of it")
-        magic, _, flags, _, _, _, _, num_segments = _OGG_HEADER.unpack(header)
-        if magic != b"OggS":
-            return  # damage or a tag behind the stream: the decoder judges
-        table = file.read(num_segments)
-        num_page_bytes = _OGG_HEADER.size + num_segments + sum(table)
-        if position + num_page_bytes > num_bytes:
-            raise truncated(
-                "Ogg", f"a last page of {num_page_bytes} bytes", f"{num_bytes - position}"
-            )
-        has_end = bool(flags & 0x04)
-        position += num_page_bytes
-    if not has_end:
-        raise truncated("Ogg", "an end page", "none")

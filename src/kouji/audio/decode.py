@@ -12,12 +12,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from kouji.audio.containers import Container, truncated
+from kouji.audio.completeness import truncated
+from kouji.audio.containers import Container
 from kouji.errors import UnreadableAudio
 from kouji.types import Samples
 
 MAX_CHANNELS = 64
-BLOCK_VALUES = 1 << 19  # 2 MiB of float32 over all channels
+BLOCK_VALUES = 1 << 17  # 512 KiB of float32 over all channels
 _SNDFILE_UNSUPPORTED = (1, 4)  # SF_ERR_UNRECOGNISED_FORMAT, SF_ERR_UNSUPPORTED_ENCODING
 
 
@@ -35,7 +36,7 @@ def open_decoding(file: BinaryIO, container: Container) -> Decoding:
 
     Raises UnreadableAudio now or from `blocks`, when the data is damaged or breaks off.
     """
-    if not container.is_core:
+    if not container.is_core or (container.prefers_av and _has_av()):
         return _open_av(file, container)
     import soundfile
 
@@ -48,11 +49,19 @@ def open_decoding(file: BinaryIO, container: Container) -> Decoding:
         return _open_av(file, container)
 
 
+def _has_av() -> bool:
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def _damaged(container: Container, detail: object) -> UnreadableAudio:
     """One error for all decoders' complaints, in one line."""
     seen = " ".join(str(detail).split())[:120]
     return UnreadableAudio(
-        f"the {container.name} file is damaged",
+        f"the {container.name} file is damaged or truncated",
         seen=seen,
         allowed="intact files",
         cure="copy or export it again",
@@ -70,6 +79,19 @@ def _check_channels(num_channels: int, container: Container) -> int:
     return num_channels
 
 
+class _ForgivingFile:
+    """A file whose impossible seeks stay put: soundfile prints what its callbacks raise."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.tell, self._seek = file.read, file.tell, file.seek
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return self.tell()
+
+
 def _open_sndfile(file: BinaryIO, container: Container) -> Decoding:
     import soundfile
 
@@ -79,7 +101,7 @@ def _open_sndfile(file: BinaryIO, container: Container) -> Decoding:
         def seekable(self) -> bool:
             return False
 
-    source = Sequential(file, "r")
+    source = Sequential(_ForgivingFile(file), "r")
     num_channels = _check_channels(source.channels, container)
     # Open-ended files report the largest number there is.
     num_frames = source.frames if 0 <= source.frames < 1 << 40 else None
@@ -101,7 +123,9 @@ def _sndfile_blocks(
                 values = source.read(out=block)
             except soundfile.SoundFileError as error:
                 detail = getattr(error, "error_string", error)
-                raise _damaged(container, f"{detail} after {num_read} frames") from error
+                of_all = f" of {num_frames}" if num_frames else ""
+                seen = f"{detail} after {num_read}{of_all} frames"
+                raise _damaged(container, seen) from error
             if len(values):
                 yield _downmix(values)
             num_read += len(values)
@@ -113,7 +137,8 @@ def _sndfile_blocks(
 
 def _downmix(values: Samples) -> Samples:
     """(frames, channels) -> (frames,), the mean; a copy, since blocks reuse their memory."""
-    return np.asarray(values.mean(axis=1, dtype=np.float32))
+    with np.errstate(invalid="ignore", over="ignore"):  # the loader refuses what comes of it
+        return np.asarray(values.mean(axis=1, dtype=np.float32))
 
 
 def to_float(values: np.ndarray[Any, Any]) -> Samples | None:
@@ -142,20 +167,29 @@ def _open_av(file: BinaryIO, container: Container) -> Decoding:
         source = av.open(file, "r", format=container.demuxer, metadata_errors="ignore")
     except (av.FFmpegError, ValueError) as error:
         raise _damaged(container, error) from error
-    if not source.streams.audio:
+    streams = [s for s in source.streams.audio if s.codec_context is not None]
+    if not streams:
         source.close()
         raise UnreadableAudio(
-            f"the {container.name} file has no sound track", allowed="files with sound"
+            f"the {container.name} file has no sound track that can be decoded",
+            allowed="files with sound in a common codec",
         )
-    stream = source.streams.audio[0]
-    num_frames = None
+    stream = streams[0]
+    # For bare streams (mp3, aac) ffmpeg's duration is a guess from the bit rate.
+    is_stated = container.demuxer in ("mov", "matroska", "asf")
+    num_frames = _promised_frames(source, stream) if is_stated else None
+    blocks = _av_blocks(source, stream, container, num_frames)
+    return Decoding(stream.sample_rate, num_frames, blocks)
+
+
+def _promised_frames(source: Any, stream: Any) -> int | None:
+    """Frames by the track's or the container's header; None where neither knows."""
+    seconds = 0.0
     if stream.duration and stream.time_base:
-        num_frames = round(stream.duration * stream.time_base * stream.sample_rate)
+        seconds = float(stream.duration * stream.time_base)
     elif source.duration:
-        num_frames = round(source.duration / 1_000_000 * stream.sample_rate)
-    return Decoding(
-        stream.sample_rate, num_frames, _av_blocks(source, stream, container, num_frames)
-    )
+        seconds = source.duration / 1_000_000
+    return round(seconds * stream.sample_rate) or None
 
 
 def _av_blocks(
@@ -173,10 +207,8 @@ def _av_blocks(
                 samples = to_float(frame.to_ndarray())
                 if samples is None:
                     raise _damaged(container, f"unknown sample format {frame.format.name}")
-                if frame.format.is_planar:
-                    mono = samples.mean(axis=0, dtype=np.float32)
-                else:
-                    mono = samples.reshape(-1, num_channels).mean(axis=1, dtype=np.float32)
+                is_planar = frame.format.is_planar
+                mono = _downmix(samples.T if is_planar else samples.reshape(-1, num_channels))
                 num_read += len(mono)
                 yield mono
         except (av.FFmpegError, ValueError) as error:

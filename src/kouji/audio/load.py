@@ -17,7 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from kouji.audio.containers import HEAD_BYTES, check_complete, identify
+from kouji.audio.completeness import check_complete
+from kouji.audio.containers import HEAD_BYTES, identify
 from kouji.audio.decode import MAX_CHANNELS, open_decoding, to_float
 from kouji.audio.resample import MAX_RATE_HZ, MIN_RATE_HZ, Resampler, check_rate
 from kouji.audio.resample import resample as resample_whole
@@ -58,7 +59,10 @@ def load_audio(
     if isinstance(source, (Audio, np.ndarray)):
         audio = _from_array(source, array_rate)
         _check_duration(len(audio.samples), audio.sample_rate, max_seconds)
-        return audio if sample_rate is None else resample_whole(audio, sample_rate)
+        if sample_rate is not None:
+            audio = resample_whole(audio, sample_rate)
+        _check_count(len(audio.samples), AudioError)
+        return audio
     if isinstance(source, (str, Path)):
         return _from_path(Path(source), sample_rate, max_seconds)
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -131,7 +135,9 @@ def _collect(blocks: Iterator[Samples], resampler: Resampler) -> Samples:
     """Join the blocks at the wanted rate; resampled on the way, so high rates cost no memory."""
     ready = [resampler.push(block) for block in blocks]
     ready.append(resampler.push(np.zeros(0, np.float32), last=True))
-    return np.concatenate(ready)
+    samples = np.concatenate(ready)
+    _check_count(len(samples), UnreadableAudio)
+    return samples
 
 
 def _checked_blocks(
@@ -144,10 +150,12 @@ def _checked_blocks(
         _check_duration(num_frames, sample_rate, max_seconds, is_partial=True)
         _check_values(block, UnreadableAudio)
         yield block
-    if num_frames < MIN_SAMPLES:
-        raise UnreadableAudio(
-            "the file holds no sound", seen=f"{num_frames} samples", allowed="2 samples or more"
-        )
+
+
+def _check_count(num_samples: int, error: type[AudioError]) -> None:
+    if num_samples < MIN_SAMPLES:
+        allowed = f"{MIN_SAMPLES} samples or more"
+        raise error("this holds no sound", seen=f"{num_samples} samples", allowed=allowed)
 
 
 def _check_duration(
@@ -197,10 +205,7 @@ def _from_array(source: Audio | NDArray[Any], array_rate: int | None) -> Audio:
         raise AudioError(
             "the array has too many channels", seen=values.shape, allowed=f"up to {MAX_CHANNELS}"
         )
-    if max(values.shape) < MIN_SAMPLES or min(values.shape) == 0:
-        raise AudioError(
-            "the array holds no sound", seen=f"shape {values.shape}", allowed="2 samples or more"
-        )
+    _check_count(0 if min(values.shape) == 0 else max(values.shape), AudioError)
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinity, refused below
         samples = to_float(values)
     if samples is None:
