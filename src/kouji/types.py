@@ -1,11 +1,13 @@
 """The words every room of Kouji shares: sound, timings and the result of speaking.
 
-Knows numpy and nothing else: no torch, no files, no model.
+Knows numpy and nothing else: no torch, no model. `Speech.save` is a door to the encoder,
+opened when it is called.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -59,3 +61,18 @@ class Speech:
     warnings: tuple[str, ...] = ()
     seed: int = 0
     metadata: dict[str, str] = field(default_factory=dict)
+
+    def save(self, path: str | Path, *, format: str | None = None) -> None:
+        """Write the audio, whole or not at all; the file's suffix names the format.
+
+        format: overrides the suffix; one of those of `kouji.audio.encode`
+        """
+        from kouji.audio.encode import save_audio
+
+        save_audio(self.audio, path, format=format, tags=self.metadata or None)
+
+    def save_subtitles(self, path: str | Path) -> None:
+        """Write the word timings as .srt, .vtt or .json, by the file's suffix."""
+        from kouji.subtitles import save_subtitles
+
+        save_subtitles(path, self.words, self.phones)
