@@ -8,15 +8,25 @@ agreements between hosts go over gloo, so that they never wait for a GPU.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import pickle
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
 
-from kouji.errors import ConfigError
+from kouji.errors import ConfigError, KoujiError, TrainingError
+
+_PATIENCE = timedelta(hours=2)  # the others wait while process 0 evaluates
 
 
 @dataclass
@@ -69,6 +79,11 @@ class World:
             self._owned = False
 
 
+def is_launched() -> bool:
+    """Whether torchrun (or `spawn`) started this process as one of several."""
+    return "WORLD_SIZE" in os.environ
+
+
 def join(device: str) -> World:
     """Join the processes torchrun (or `spawn`) started; alone when there are none."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -76,8 +91,11 @@ def join(device: str) -> World:
         return World()
     owned = not dist.is_initialized()
     if owned:
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    hosts = dist.new_group(backend="gloo") if device.startswith("cuda") else None
+        backend = "nccl" if device.startswith("cuda") else "gloo"
+        dist.init_process_group(backend, timeout=_PATIENCE)
+    hosts = None
+    if device.startswith("cuda"):
+        hosts = dist.new_group(backend="gloo", timeout=_PATIENCE)
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     return World(dist.get_rank(), dist.get_world_size(), local_rank, hosts, owned)
 
@@ -99,25 +117,43 @@ def pick_device(device: str, world: World) -> torch.device:
         ) from error
 
 
-def spawn(target: Callable[..., None], args: tuple[Any, ...], num_processes: int) -> None:
-    """Run `target(*args)` in `num_processes` local processes that can `join` each other.
+def spawn(target: Callable[..., Any], args: tuple[Any, ...], num_processes: int) -> Any:
+    """Run `target(*args)` in local processes that can `join` each other; process 0's result.
 
-    target: a module-level function; raises what torch.multiprocessing raises when one fails.
+    target: a module-level function; it and `args` must pickle. A KoujiError of a process is
+    raised here. SIGINT and SIGTERM are passed on as SIGTERM; the children ignore SIGINT, which a
+    terminal sends to all of them at once.
     """
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.start_processes(  # type: ignore[attr-defined, no-untyped-call]
-        _enter, args=(num_processes, port, target, args), nprocs=num_processes, start_method="spawn"
-    )
+    with tempfile.TemporaryDirectory() as folder, _free_port() as port:
+        context = start_processes(  # type: ignore[no-untyped-call]
+            _enter, (num_processes, port, folder, target, args), num_processes, join=False
+        )
+        if context is None:  # only with join=True
+            raise TrainingError("processes did not start")
+        with _passed_on(context.processes):
+            try:
+                while not context.join():
+                    pass
+            except ProcessRaisedException:
+                if not any(Path(folder).iterdir()):
+                    raise
+        outcomes = [pickle.loads(path.read_bytes()) for path in sorted(Path(folder).iterdir())]
+    for outcome in outcomes:
+        if isinstance(outcome, KoujiError):
+            raise outcome
+    return outcomes[0]
 
 
 def _enter(
-    rank: int, size: int, port: int, target: Callable[..., None], args: tuple[Any, ...]
+    rank: int,
+    size: int,
+    port: int,
+    folder: str,
+    target: Callable[..., Any],
+    args: tuple[Any, ...],
 ) -> None:
-    """Set what torchrun would set, in the child only."""
+    """Set what torchrun would set, in the child only, and leave the outcome in `folder`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
@@ -125,4 +161,35 @@ def _enter(
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
-    target(*args)
+    outcome_file = Path(folder) / f"{rank:05d}"
+    try:
+        outcome_file.write_bytes(pickle.dumps(target(*args)))
+    except KoujiError as error:
+        outcome_file.write_bytes(pickle.dumps(error))
+        raise
+
+
+@contextmanager
+def _free_port() -> Iterator[int]:
+    """A port nobody listens on, found by asking the system for one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    yield port
+
+
+@contextmanager
+def _passed_on(processes: Sequence[Any]) -> Iterator[None]:
+    """Send SIGTERM to `processes` when this one is told to stop."""
+
+    def tell(_number: int, _frame: Any) -> None:
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+
+    usual = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)

@@ -15,7 +15,10 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from kouji.errors import DataError, TrainingError
 from kouji.train.recipes import ClipDataset, Recipe
 from kouji.train.sampler import Planned
 
@@ -97,18 +100,51 @@ class Loader:
         return Loaded(planned, [self._load_part(planned, part) for part in self._parts])
 
     def _load_part(self, planned: Planned, part: int) -> tuple[dict[str, Any], int] | None:
-        examples = []
+        examples: list[tuple[int, Any]] = []
         for index in planned.shard(part, self._num_parts):
             try:
-                examples.append(self._read(planned, index))
+                examples.append((index, self._read(planned, index)))
             except Exception as error:  # whatever is wrong with one clip must not end a run
                 self._bad.report(self._dataset.path(index), f"{type(error).__name__}: {error}")
+        batch = self._collate(examples)
+        if batch is None or not self._pin:
+            return batch
+        tensors, count = batch
+        return {
+            k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in tensors.items()
+        }, count
+
+    def _collate(self, examples: list[tuple[int, Any]]) -> tuple[dict[str, Any], int] | None:
+        """A batch of all examples, or of those that collate by themselves and are finite."""
         if not examples:
             return None
-        batch = dict(self._recipe.collate(examples))
-        if self._pin:
-            batch = {k: v.pin_memory() if hasattr(v, "pin_memory") else v for k, v in batch.items()}
-        return batch, len(examples)
+        try:
+            return self._checked([example for _, example in examples]), len(examples)
+        except Exception as error:
+            fault = error
+        good = [pair for pair in examples if self._is_good(*pair)]
+        if len(good) == len(examples):
+            paths = ", ".join(self._dataset.path(index) for index, _ in examples)
+            raise TrainingError("clips cannot be collated together", seen=paths) from fault
+        return self._collate(good)
+
+    def _is_good(self, index: int, example: Any) -> bool:
+        try:
+            self._checked([example])
+        except Exception as error:
+            self._bad.report(self._dataset.path(index), f"{type(error).__name__}: {error}")
+            return False
+        return True
+
+    def _checked(self, examples: list[Any]) -> dict[str, Any]:
+        batch: dict[str, Any] = dict(self._recipe.collate(examples))
+        for name, value in batch.items():
+            if not (isinstance(value, Tensor) and value.is_floating_point()):
+                continue
+            # A sum is not finite as soon as one value is not: one pass, no mask.
+            if not torch.isfinite(value.sum(dtype=torch.float64)):
+                raise DataError(f"{name} is not finite")
+        return batch
 
     def _read(self, planned: Planned, index: int) -> Any:
         if self._example is None:

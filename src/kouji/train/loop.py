@@ -17,19 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from kouji.errors import ConfigError, TrainingError
 from kouji.train.checkpoint import CheckpointStore, Snapshot, check_compatible, start_from
-from kouji.train.distributed import World, join, pick_device
+from kouji.train.distributed import World, is_launched, join, pick_device, spawn
 from kouji.train.ema import Ema
 from kouji.train.guard import LossGuard
 from kouji.train.loader import BadClips, Loaded, Loader
 from kouji.train.monitor import Monitor
 from kouji.train.precision import Applied, Update, Weights
-from kouji.train.recipes import Recipe, hook, recipe_name
+from kouji.train.recipes import ClipDataset, Recipe, hook, recipe_name
 from kouji.train.sampler import BatchSampler, Planned, Position
 from kouji.train.schedule import learning_rate_factor
 from kouji.train.settings import RunSettings
@@ -57,10 +58,15 @@ class RunResult:
 def run(recipe: Recipe, settings: RunSettings) -> RunResult:
     """Train until `settings.steps`, going on from the last checkpoint in `settings.out` if any.
 
-    Collective: under torchrun every process calls it. Raises TrainingError when the run has to
+    Collective: under torchrun every process calls it; without torchrun `devices` processes are
+    started here (the recipe must then pickle). Raises TrainingError when the run has to
     stop (not finite, diverged, too many bad clips, checkpoints of something else) and ConfigError
     for settings this machine or recipe cannot follow.
     """
+    if settings.devices > 1 and not is_launched():
+        result = spawn(run, (recipe, settings), settings.devices)
+        assert isinstance(result, RunResult)
+        return result
     if settings.threads:
         torch.set_num_threads(settings.threads)
     world = join(settings.device)
@@ -161,6 +167,7 @@ class _Run:
     def _load_data(self) -> None:
         run, world = self.settings, self.world
         self.dataset = self.recipe.dataset("train")
+        self._valid: ClipDataset | None = None
         self.sampler = BatchSampler(self.dataset.lengths(), run)
         self.num_parts = world.size * run.accumulate
         self.parts = [world.rank + world.size * k for k in range(run.accumulate)]
@@ -279,12 +286,10 @@ class _Run:
         return self.weights.cast(batch, self.device, hook(self.recipe, "keep_float32") or ())
 
     def _seed_pass(self, number: int) -> torch.Generator:
-        """Seed dropout and the recipe's generator from seed, step and share: resume needs no more.
-
-        Any mixing will do as long as neighbouring steps get unlike seeds.
-        """
+        """Seed dropout and the recipe's generator from seed, step and share, for exact resume."""
         part = self.parts[number]
-        mixed = hash((self.settings.seed, self.step, part)) & 0x7FFF_FFFF_FFFF_FFFF
+        words = np.random.SeedSequence([self.settings.seed, self.step, part])
+        mixed = int(words.generate_state(1, np.uint64)[0] >> 1)
         torch.manual_seed(mixed)
         self.generator.manual_seed(mixed)
         return self.generator
@@ -331,6 +336,8 @@ class _Run:
         try:
             verdict = self.guard.judge(item.step, loss, is_finite, clips)
         except TrainingError as error:
+            if self.saved is None and not is_finite:
+                self._save()  # no update took a step that was not finite: these weights are good
             raise self._with_checkpoint(error) from error
         if verdict.is_finite:
             self._losses.append(loss)
@@ -425,7 +432,9 @@ class _Run:
 
     def _figures(self, model: torch.nn.Module) -> dict[str, float]:
         run = self.settings
-        dataset = self.recipe.dataset("valid")
+        if self._valid is None:
+            self._valid = self.recipe.dataset("valid")
+        dataset = self._valid
         plain = dataclasses.replace(run, sample_power=0.0, seed=0)
         sampler = BatchSampler(dataset.lengths(), plain)
         plan = (p for p, _ in zip(_one_epoch(sampler), range(run.evaluate_batches), strict=False))
@@ -474,6 +483,7 @@ class _Run:
         optimizer["scaler"] = self.scaler.state_dict()
         state = {
             "recipe": recipe_name(self.recipe),
+            "config": hook(self.recipe, "config"),
             "settings": dataclasses.asdict(self.settings),
             "sampler": {
                 "fingerprint": self.sampler.fingerprint(),

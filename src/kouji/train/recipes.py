@@ -48,6 +48,7 @@ class Recipe(Protocol):
     """What every recipe has. Optional, looked up by name (docs/training.md):
 
     name: str                       shown and kept in checkpoints; else the class name
+    config: JSON                    kept in checkpoints; load_recipe sets it where it is missing
     keep_float32: Collection[str]   batch entries that are not cast to half precision
     best_metric: str                key of evaluate's result to minimise; else "loss"
     evaluate(model, batches, device) -> dict[str, float]
@@ -123,7 +124,10 @@ def parse_recipe(document: Any, source: str) -> tuple[Recipe, RunSettings]:
     settings = parse_settings(document.get("run") or {})
     module, cls = RECIPES[name].split(":")
     build = getattr(importlib.import_module(module), cls)
-    recipe = build(document.get("data") or {}, document.get("model") or {}, settings.seed)
+    data, model = document.get("data") or {}, document.get("model") or {}
+    recipe = build(data, model, settings.seed)
     if hook(recipe, "name") is None:
         recipe.name = name
+    if hook(recipe, "config") is None:
+        recipe.config = {"data": data, "model": model}
     return recipe, settings
