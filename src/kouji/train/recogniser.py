@@ -1,0 +1,298 @@
+"""The recipe of the phone recogniser: clips of a store, augmented, to CTC loss.
+
+It learns from few voices and must listen to synthetic ones it never heard, so every
+clip is stretched, warped, coloured, blurred and masked anew each time it is read.
+Trained on recordings only; nothing of a synthesiser enters. Masks: Park et al.,
+"SpecAugment", Interspeech 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from kouji.errors import ConfigError, TrainingError
+from kouji.models.recogniser import (
+    STACKED_FRAMES,
+    Recogniser,
+    RecogniserConfig,
+    phone_classes,
+    read_mandarin,
+    reference_classes,
+)
+from kouji.text.edits import Errors, count_errors, pool
+from kouji.text.phones import SYMBOL_IDS
+from kouji.train.store import Store
+
+FloatArray = NDArray[np.float32]
+TONE_WEIGHT = 0.5  # share of the loss that cares about tones
+LOG_FLOOR = -11.5129  # natural log of 1e-5, the floor of the mel
+
+
+@dataclass(frozen=True)
+class RecogniserData:
+    """The `data:` block of a recipe.
+
+    store:     folder of the prepared store
+    languages: which clips teach
+    limits:    most clips of a language per epoch set, drawn once by seed; none: all
+    augment:   off for overfitting tests
+    """
+
+    store: str = ""
+    languages: tuple[str, ...] = ("zh", "zh-pinyin", "en")
+    limits: dict[str, int] = field(default_factory=dict)
+    augment: bool = True
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RecogniserData:
+        """Read the block; ConfigError for an unknown key or a missing store."""
+        known = [item.name for item in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise ConfigError(
+                    f"unknown key {key!r} in data", seen=values[key], allowed=", ".join(known)
+                )
+        if not values.get("store"):
+            raise ConfigError(
+                "the recogniser needs data", cure="set data.store to a prepared store"
+            )
+        return cls(**{**values, "languages": tuple(values.get("languages", cls.languages))})
+
+
+class Example(NamedTuple):
+    """One clip: `mel` (frames, mels) natural log, `classes` to hear, language."""
+
+    mel: FloatArray
+    classes: list[int]
+    is_mandarin: bool
+
+
+class PhoneClips:
+    """The clips of a store a recogniser learns from or is measured on."""
+
+    def __init__(self, store: Store, *, augment: bool) -> None:
+        self._store, self._augment = store, augment
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def lengths(self) -> Sequence[float]:
+        """Seconds per clip."""
+        return [clip.seconds for clip in self._store.clips]
+
+    def path(self, index: int) -> str:
+        """Path of the recording, for reports."""
+        return self._store.clip(index).path
+
+    def __getitem__(self, index: int) -> Example:
+        mel = self._store.mel(index).astype(np.float32)
+        classes = reference_classes(self._store.phones(index), self._store.tones(index))
+        return Example(mel, classes, self._store.clip(index).language != "en")
+
+    def example(self, index: int, rng: np.random.Generator) -> Example:
+        """The clip as heard this time: augmented with `rng` where that is wanted."""
+        clip = self[index]
+        return clip._replace(mel=augment(clip.mel, rng)) if self._augment else clip
+
+
+class RecogniserRecipe:
+    """Model, data and loss of the phone recogniser, for `kouji.train.loop`."""
+
+    name = "recogniser"
+    keep_float32 = ("mel",)
+    best_metric = "per"
+
+    def __init__(self, data: dict[str, Any], model: dict[str, Any], seed: int) -> None:
+        """Check both blocks of the recipe; ConfigError names a wrong key."""
+        self._data = RecogniserData.from_dict(data)
+        self._config = RecogniserConfig.from_dict(model)
+        self._seed = seed
+
+    def build(self) -> nn.Module:
+        """A fresh network."""
+        return Recogniser(self._config)
+
+    def dataset(self, split: str) -> PhoneClips:
+        """Clips of "train"; for "valid" hanzi clips only: Chinese is what is measured."""
+        store = Store(Path(self._data.store))
+        if split == "train":
+            store = _limited(store, self._data, self._seed)
+        else:
+            store = store.subset(lambda clip: clip.split == split and clip.language == "zh")
+        if not len(store):
+            raise TrainingError(
+                f"no {split} clips", seen=self._data.store, allowed=str(self._data.languages)
+            )
+        return PhoneClips(store, augment=split == "train" and self._data.augment)
+
+    def collate(self, examples: list[Example]) -> dict[str, Tensor]:
+        """Pad clips to one batch; targets are padded with the blank."""
+        num_frames = torch.tensor([len(example.mel) for example in examples])
+        num_classes = torch.tensor([len(example.classes) for example in examples])
+        mel = torch.full((len(examples), int(num_frames.max()), examples[0].mel.shape[1]), 0.0)
+        classes = torch.zeros(len(examples), int(num_classes.max()), dtype=torch.long)
+        for row, example in enumerate(examples):
+            mel[row, : len(example.mel)] = torch.from_numpy(example.mel)
+            classes[row, : len(example.classes)] = torch.tensor(example.classes, dtype=torch.long)
+        return {
+            "mel": mel,
+            "num_frames": num_frames,
+            "classes": classes,
+            "num_classes": num_classes,
+            "is_mandarin": torch.tensor([example.is_mandarin for example in examples]),
+        }
+
+    def loss(
+        self, model: nn.Module, batch: dict[str, Tensor], step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float | Tensor]]:
+        """CTC per phone, half of it over phones with tones, half without."""
+        del step, generator
+        network = _network(model)
+        logits, num_outputs = model(batch["mel"], batch["num_frames"])
+        toned = _ctc(logits.float().log_softmax(-1), batch["classes"], num_outputs, batch)
+        symbols = _class_symbols().to(logits.device)[batch["classes"]]
+        plain = _ctc(network.symbol_scores(logits), symbols, num_outputs, batch)
+        loss = TONE_WEIGHT * toned + (1 - TONE_WEIGHT) * plain
+        weight = batch["num_classes"].sum().float()
+        return loss, {"weight": weight, "toned": toned.detach(), "plain": plain.detach()}
+
+    def evaluate(
+        self, model: nn.Module, batches: Iterable[dict[str, Tensor]], device: torch.device
+    ) -> dict[str, float]:
+        """Phone error rate (tones ignored) and toned phone error rate on Chinese clips."""
+        to_symbols = _network(model).get_buffer("to_symbols")
+        plain, toned = [], []
+        for batch in batches:
+            on_device = {name: tensor.to(device) for name, tensor in batch.items()}
+            with torch.inference_mode():
+                logits, num_outputs = model(on_device["mel"], on_device["num_frames"])
+            for row in range(len(logits)):
+                heard = read_mandarin(logits[row, : num_outputs[row]], to_symbols)
+                wanted = batch["classes"][row, : batch["num_classes"][row]].tolist()
+                said = [phone_classes()[index - 1] for index in wanted]
+                toned.append(count_errors(said, heard))
+                plain.append(count_errors([p.symbol for p in said], [p.symbol for p in heard]))
+        return {"per": _rate(plain), "toned_per": _rate(toned), "loss": _rate(plain)}
+
+
+def _network(model: nn.Module) -> Recogniser:
+    """The recogniser inside whatever wraps it for several processes."""
+    inner = getattr(model, "module", model)
+    assert isinstance(inner, Recogniser)
+    return inner
+
+
+def _rate(errors: list[Errors]) -> float:
+    return pool(errors).rate
+
+
+def _ctc(scores: Tensor, targets: Tensor, num_outputs: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    """CTC loss per phone; a clip with fewer outputs than phones counts as zero."""
+    losses = nn.functional.ctc_loss(
+        scores.transpose(0, 1),
+        targets,
+        num_outputs,
+        batch["num_classes"],
+        reduction="sum",
+        zero_infinity=True,
+    )
+    return losses / batch["num_classes"].sum().clamp_min(1)
+
+
+def _class_symbols() -> Tensor:
+    """(classes,) symbol id of every class, 0 for the blank."""
+    return torch.tensor([0, *(SYMBOL_IDS[phone.symbol] for phone in phone_classes())])
+
+
+def _limited(store: Store, data: RecogniserData, seed: int) -> Store:
+    """The train clips of the wanted languages, at most `limits` of each, drawn by seed."""
+    rng = np.random.default_rng(seed)
+    kept: list[int] = []
+    for language in data.languages:
+        rows = [
+            row
+            for row, clip in zip(store.rows, store.clips, strict=True)
+            if clip.split == "train" and clip.language == language
+        ]
+        limit = data.limits.get(language, len(rows))
+        kept.extend(rng.permutation(np.asarray(rows, np.int64))[:limit].tolist())
+    return store.select(sorted(kept))
+
+
+def augment(mel: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Make another speaker, room or machine out of a clip.
+
+    mel:     (frames, mels) natural log of magnitudes, floor at 1e-5
+    returns: (other frames, mels) float32
+    """
+    mel = _warp(mel, rng.uniform(0.85, 1.2), rng.uniform(0.9, 1.12))
+    mel = mel + rng.uniform(-2.0, 1.0) + _smooth_curve(mel.shape[1], rng, 0.5)
+    if rng.random() < 0.3:
+        mel = _blur(mel)  # what models that predict an average do to detail
+    if rng.random() < 0.7:
+        mel = _add_noise(mel, rng)
+    return _mask(np.maximum(mel, LOG_FLOOR), rng).astype(np.float32)
+
+
+def _warp(mel: FloatArray, stretch: float, formants: float) -> FloatArray:
+    """Resample time by `stretch` and bands by `formants` (a longer or shorter vocal tract)."""
+    frames, bands = mel.shape
+    num_frames = max(STACKED_FRAMES, round(frames * stretch))
+    times = np.linspace(0, frames - 1, num_frames)
+    places = np.clip(np.arange(bands) * formants, 0, bands - 1)
+    return _pick(_pick(mel, times).T, places).T
+
+
+def _pick(rows: FloatArray, places: NDArray[np.float64]) -> FloatArray:
+    """Rows at fractional places, linearly between the two nearest."""
+    low = np.floor(places).astype(int)
+    high = np.minimum(low + 1, len(rows) - 1)
+    share = (places - low)[:, None].astype(np.float32)
+    return np.asarray(rows[low] * (1 - share) + rows[high] * share, np.float32)
+
+
+def _smooth_curve(num_bands: int, rng: np.random.Generator, depth: float) -> FloatArray:
+    """A random colour over the bands: a few knots, joined."""
+    knots = rng.normal(0, depth, 6)
+    curve = np.interp(np.linspace(0, 5, num_bands), np.arange(6), knots)
+    return curve.astype(np.float32)
+
+
+def _blur(mel: FloatArray) -> FloatArray:
+    """Average each value with its neighbours in time and band."""
+    for _ in range(2):
+        padded = np.pad(mel, ((1, 1), (0, 0)), mode="edge")
+        mel = np.asarray((padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4, np.float32).T
+    return mel
+
+
+def _add_noise(mel: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Add coloured steady noise 5 to 40 dB below the loud parts of the clip."""
+    loud = np.quantile(mel, 0.9)
+    distance = rng.uniform(5, 40) / 8.686  # dB to natural log of magnitude
+    colour = _smooth_curve(mel.shape[1], rng, 1.0)
+    noise = loud - distance + colour + rng.normal(0, 0.4, mel.shape)
+    return np.asarray(np.logaddexp(2 * mel, 2 * noise) / 2, np.float32)
+
+
+def _mask(mel: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Hide two stripes of bands and short stretches of time behind the clip's mean."""
+    frames, bands = mel.shape
+    hidden = mel.mean()
+    for _ in range(2):
+        width = int(rng.integers(0, 11))
+        start = int(rng.integers(0, bands - width))
+        mel[:, start : start + width] = hidden
+    for _ in range(frames // 60):
+        width = int(rng.integers(0, 7))
+        start = int(rng.integers(0, frames - width))
+        mel[start : start + width] = hidden
+    return mel
