@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
-from kouji.audio.containers import Container
+from kouji.audio.containers import Container, id3_bytes
 from kouji.errors import UnreadableAudio
 
 MAX_STEPS = 1_000_000  # pages or frames walked: 7 h of MP3; a file of tiny ones costs no more
@@ -117,20 +117,6 @@ def _check_ogg(file: BinaryIO, num_bytes: int) -> None:
         raise truncated("Ogg", "an end page", "none")
 
 
-def _id3_bytes(file: BinaryIO) -> int:
-    """Size of the ID3v2 tags in front of an MPEG or ADTS stream; their lengths are 7-bit bytes."""
-    position = 0
-    for _ in range(100):
-        head = _read_at(file, position, 10)
-        if head[:3] != b"ID3" or len(head) < 10:
-            break
-        size = 0
-        for byte in head[6:]:
-            size = size << 7 | byte & 0x7F
-        position += 10 + size + (10 if head[5] & 0x10 else 0)
-    return position
-
-
 # ISO 11172-3 and 13818-3: kbit/s by (is MPEG-1, layer), index 1 to 14.
 _KBITS = {
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -170,7 +156,7 @@ def _check_frames(
     file: BinaryIO, num_bytes: int, name: str, frame_bytes: Callable[[bytes], int]
 ) -> None:
     """Walk from frame to frame; the last must be whole. The decoder judges damage on the way."""
-    position = _id3_bytes(file)
+    position = id3_bytes(file)
     if position >= num_bytes:
         raise truncated(name, "sound behind its tag", "none")
     for _ in range(MAX_STEPS):
@@ -187,7 +173,7 @@ def _check_frames(
 
 def _check_mp3(file: BinaryIO, num_bytes: int) -> None:
     """Compare with the Xing or Info header if there is one, then walk the frames."""
-    start = _id3_bytes(file)
+    start = id3_bytes(file)
     first = _read_at(file, start, 200)
     for mark in (b"Xing", b"Info"):
         at = first.find(mark, 4)

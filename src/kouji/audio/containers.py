@@ -7,11 +7,13 @@ decoder is asked to guess. Does not know what is inside a container.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from kouji.errors import UnreadableAudio
 
 ALLOWED = "wav, flac, mp3, ogg, opus, m4a, aac, webm and other common sound files"
-HEAD_BYTES = 4096  # enough for every magic number below, the TAR one at 257 included
+_HEAD_BYTES = 4096  # enough for every magic number below, the TAR one at 257 included
+_MAX_ID3_TAGS = 100
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,44 @@ _FOREIGN = (
 )
 
 
-def identify(head: bytes) -> Container:
-    """Name the sound container that begins with `head`; raise UnreadableAudio for all else."""
+def id3_bytes(file: BinaryIO) -> int:
+    """Size of the ID3v2 tags at the start of `file`; their lengths are of 7-bit bytes."""
+    position = 0
+    for _ in range(_MAX_ID3_TAGS):
+        file.seek(position)
+        head = file.read(10)
+        if head[:3] != b"ID3" or len(head) < 10:
+            break
+        size = 0
+        for byte in head[6:]:
+            size = size << 7 | byte & 0x7F
+        position += 10 + size + (10 if head[5] & 0x10 else 0)
+    return position
+
+
+def identify(file: BinaryIO) -> Container:
+    """Name the sound container that `file` is; raise UnreadableAudio for all else.
+
+    file: seekable, left at an undefined position
+    """
+    num_tag_bytes = id3_bytes(file)
+    file.seek(num_tag_bytes)
+    head = file.read(_HEAD_BYTES)
+    if num_tag_bytes:  # only these carry ID3 in front; of the three, MP3 alone may begin late
+        return next((c for c in (_ADTS, _FLAC) if _match(head) is c), _MP3)
+    container = _match(head)
+    if container is None:
+        raise UnreadableAudio(
+            "this is not a sound file",
+            seen=_describe(head),
+            allowed=ALLOWED,
+            cure="convert it first",
+        )
+    return container
+
+
+def _match(head: bytes) -> Container | None:
+    """The container whose files begin like `head`."""
     if head[:4] in (b"RIFF", b"RF64", b"RIFX") and head[8:12] == b"WAVE":
         return _WAV
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
@@ -84,16 +122,12 @@ def identify(head: bytes) -> Container:
             return container
     if head[4:8] in (b"ftyp", b"moov", b"mdat") and head[:2] == b"\0\0":
         return _MP4
-    if head[:3] == b"ID3":
-        return _MP3
     if len(head) >= 4 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
         if head[1] & 0xF6 == 0xF0:  # layer bits 00: not MPEG audio layer I to III
             return _ADTS
         if head[1] & 0x06 and head[1] & 0x18 != 0x08 and head[:3] != b"\xff\xd8\xff":
             return _MP3
-    raise UnreadableAudio(
-        "this is not a sound file", seen=_describe(head), allowed=ALLOWED, cure="convert it first"
-    )
+    return None
 
 
 def _describe(head: bytes) -> str:
@@ -108,7 +142,7 @@ def _describe(head: bytes) -> str:
     if not any(head):
         return "zero bytes only"
     try:
-        text = head.decode("utf-8", errors="strict" if len(head) < HEAD_BYTES else "ignore")
+        text = head.decode("utf-8", errors="strict" if len(head) < _HEAD_BYTES else "ignore")
     except UnicodeDecodeError:
         return f"unknown data beginning {head[:8].hex(' ')}"
     if "\0" in text or "\ufffd" in text or len(text) < len(head) // 4:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kouji.audio.completeness import check_complete
-from kouji.audio.containers import HEAD_BYTES, identify
+from kouji.audio.containers import identify
 from kouji.audio.decode import MAX_CHANNELS, open_decoding, to_float
 from kouji.audio.resample import MAX_RATE_HZ, MIN_RATE_HZ, Resampler, check_rate
 from kouji.audio.resample import resample as resample_whole
@@ -112,8 +112,7 @@ def _read_stream(file: BinaryIO) -> bytes:
 
 
 def _decode(file: BinaryIO, sample_rate: int | None, max_seconds: float) -> Audio:
-    head = file.read(HEAD_BYTES)
-    container = identify(head)
+    container = identify(file)
     num_bytes = file.seek(0, io.SEEK_END)
     check_complete(file, container, num_bytes)
     file.seek(0)
