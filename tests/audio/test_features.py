@@ -48,7 +48,7 @@ def gpt_sovits(shared_dir: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_log_mel_close(ours: torch.Tensor, golden: torch.Tensor) -> None:
-    """1e-4 in the log, or 1e-7 in magnitude where a band is empty but for float32 rounding.
+    """1e-4 in the log, or 3e-7 in magnitude where a band is empty but for float32 rounding.
 
     (A float64 STFT is 4e-4 away from the goldens in such cells: at Nyquist of an upsampled clip,
     where the magnitude is near sqrt(magnitude_epsilon). They are few.)
@@ -56,7 +56,7 @@ def assert_log_mel_close(ours: torch.Tensor, golden: torch.Tensor) -> None:
     assert ours.shape == golden.shape
     is_equal = (ours - golden).abs() < 1e-4
     assert is_equal.float().mean() > 0.99
-    assert (is_equal | ((ours.exp() - golden.exp()).abs() < 1e-7)).all()
+    assert (is_equal | ((ours.exp() - golden.exp()).abs() < 3e-7)).all()
 
 
 @pytest.mark.parametrize("clip", ["zero_shot_prompt", "cross_lingual_prompt"])
