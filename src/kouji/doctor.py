@@ -11,7 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from kouji.machine import Gpu, MachineFacts, read_machine
+from kouji.compatibility import (
+    CUDA_RELEASES,
+    GPU_GENERATIONS,
+    describe_gpu,
+    dotted,
+    find_release,
+    newest_cuda_for,
+    numbers,
+    read_arch,
+)
+from kouji.machine import MachineFacts, read_machine
 from kouji.models.precision import DeviceFacts, PrecisionChoice, choose_precision
 
 if TYPE_CHECKING:
@@ -23,42 +33,6 @@ GIB = 1 << 30
 MINIMUM_DISK = GIB // 4  # bytes: a few voices and one output
 ADVISED_DISK = 2 * GIB
 MINIMUM_MEMORY = 700 << 20  # bytes: the promised peak of `kouji say`
-
-
-class CudaRelease(NamedTuple):
-    """A CUDA version: its own Linux driver and the oldest driver of its major family.
-
-    A program built for any CUDA 12.x runs on the family's oldest driver (NVIDIA's minor
-    version compatibility); the release's own driver is the advised one.
-    """
-
-    cuda: str
-    family_driver: str
-    own_driver: str
-    oldest_capability: tuple[int, int]
-
-
-# From NVIDIA's CUDA release notes (drivers for Linux) and toolkit support lists.
-CUDA_RELEASES = (
-    CudaRelease("11.8", "450.80.02", "520.61.05", (3, 5)),
-    CudaRelease("12.1", "525.60.13", "530.30.02", (5, 0)),
-    CudaRelease("12.4", "525.60.13", "550.54.14", (5, 0)),
-    CudaRelease("12.6", "525.60.13", "560.28.03", (5, 0)),
-    CudaRelease("12.8", "525.60.13", "570.26", (5, 0)),
-    CudaRelease("12.9", "525.60.13", "575.51.03", (5, 0)),
-    CudaRelease("13.0", "580.65.06", "580.65.06", (7, 5)),
-)
-
-# Compute capability -> generation and what it computes well.
-GPU_GENERATIONS = (
-    ((6, 0), "Pascal", "float32"),
-    ((7, 0), "Volta", "float32, float16"),
-    ((7, 5), "Turing", "float32, float16, int8"),
-    ((8, 0), "Ampere", "float32, float16, bfloat16, int8"),
-    ((8, 9), "Ada", "float32, float16, bfloat16, float8, int8"),
-    ((9, 0), "Hopper", "float32, float16, bfloat16, float8, int8"),
-    ((10, 0), "Blackwell", "float32, float16, bfloat16, float8, float4, int8"),
-)
 
 
 class Library(NamedTuple):
@@ -82,7 +56,6 @@ LIBRARIES = (
     Library("av", "m4a, webm, aac and incremental encoders", "av"),
     Library("silero-vad", "voice activity by a model", "vad"),
     Library("pyrnnoise", "noise removal", "denoise"),
-    Library("lightning", "training loop", "train"),
     Library("tensorboard", "training curves", "train"),
     Library("pocketsphinx", "English word error rate", "eval"),
     Library("Resemblyzer", "speaker similarity", "eval"),
@@ -149,9 +122,9 @@ def _device_facts(facts: MachineFacts, device: str) -> DeviceFacts:
 
 
 def _python(facts: MachineFacts) -> Iterator[Finding]:
-    value = f"{_dotted(facts.python)} on {facts.system} {facts.architecture}"
+    value = f"{dotted(facts.python)} on {facts.system} {facts.architecture}"
     if facts.python[:2] < MINIMUM_PYTHON:
-        needed = _dotted(MINIMUM_PYTHON)
+        needed = dotted(MINIMUM_PYTHON)
         yield Finding("Python", value, "blocker", f"install Python {needed} or newer")
     else:
         yield Finding("Python", value)
@@ -190,7 +163,7 @@ def _graphics(facts: MachineFacts) -> Iterator[Finding]:
         yield Finding("GPU", "none found; Kouji's small model does not need one", "note")
         return
     for gpu in facts.gpus:
-        value = f"{gpu.name}, {gpu.memory / GIB:.0f} GiB, {_generation(gpu)}"
+        value = f"{gpu.name}, {gpu.memory / GIB:.0f} GiB, {describe_gpu(gpu)}"
         yield Finding("GPU", value)
     yield _driver(facts)
     yield from _supported_by_wheel(facts)
@@ -203,11 +176,11 @@ def _driver(facts: MachineFacts) -> Finding:
         usable = newest_cuda_for(driver)
         cure = f"install a CUDA build of torch (up to CUDA {usable})" if usable else "update it"
         return Finding("Driver", f"{driver}; torch is a CPU build", "warning", cure)
-    release = _release_of(facts.torch_cuda)
+    release = find_release(facts.torch_cuda)
     if release is None:
         return Finding("Driver", f"{driver}; no table entry for CUDA {facts.torch_cuda}", "note")
     value = f"{driver}; CUDA {facts.torch_cuda} needs {release.family_driver} or newer"
-    if facts.driver is None or _numbers(driver) < _numbers(release.family_driver):
+    if facts.driver is None or numbers(driver) < numbers(release.family_driver):
         usable = newest_cuda_for(driver)
         other = f", or install torch built for CUDA {usable}" if usable else ""
         cure = f"update the NVIDIA driver to {release.own_driver} or newer{other}"
@@ -220,15 +193,15 @@ def _driver(facts: MachineFacts) -> Finding:
 
 def _supported_by_wheel(facts: MachineFacts) -> Iterator[Finding]:
     """A wheel carries code for some generations only; CUDA itself drops old ones."""
-    release = _release_of(facts.torch_cuda)
-    oldest = min((_capability_of(arch) for arch in facts.torch_archs), default=None)
+    release = find_release(facts.torch_cuda)
+    oldest = min((read_arch(arch) for arch in facts.torch_archs), default=None)
     if oldest is None and release is not None:
         oldest = release.oldest_capability
     for gpu in facts.gpus:
         if oldest is not None and gpu.capability is not None and gpu.capability < oldest:
-            value = f"{gpu.name} is {_dotted(gpu.capability)}, torch's build begins at "
+            value = f"{gpu.name} is {dotted(gpu.capability)}, torch's build begins at "
             cure = "install torch built for an older CUDA (12.6 still carries Volta and Pascal)"
-            yield Finding("GPU support", value + _dotted(oldest), "blocker", cure)
+            yield Finding("GPU support", value + dotted(oldest), "blocker", cure)
 
 
 def _memory(facts: MachineFacts) -> Iterator[Finding]:
@@ -279,67 +252,26 @@ def _weights(facts: MachineFacts) -> Iterator[Finding]:
             yield Finding(topic, weights.fault, level, cure)
 
 
-def newest_cuda_for(driver: str) -> str | None:
-    """The newest CUDA version of the table whose programs this driver can run."""
-    usable = [
-        release.cuda
-        for release in CUDA_RELEASES
-        if _numbers(driver) >= _numbers(release.family_driver)
-    ]
-    return usable[-1] if usable else None
-
-
-def _release_of(cuda: str | None) -> CudaRelease | None:
-    """The table's release of the same major version, the newest not newer than `cuda`."""
-    if cuda is None:
-        return None
-    wanted = _numbers(cuda)
-    same = [release for release in CUDA_RELEASES if _numbers(release.cuda)[:1] == wanted[:1]]
-    fitting = [release for release in same if _numbers(release.cuda) <= wanted]
-    return fitting[-1] if fitting else (same[0] if same else None)
-
-
-def _generation(gpu: Gpu) -> str:
-    if gpu.capability is None:
-        return "compute capability unknown"
-    known = [row for row in GPU_GENERATIONS if row[0] <= gpu.capability]
-    name, formats = known[-1][1:] if known else ("older than Pascal", "float32")
-    return f"{name} {_dotted(gpu.capability)}: {formats}"
-
-
-def _capability_of(arch: str) -> tuple[int, int]:
-    """Turn "sm_86", "sm_90a" or "compute_120" into (8, 6), (9, 0) or (12, 0)."""
-    digits = "".join(sign for sign in arch.partition("_")[2] if sign.isdigit())
-    return (int(digits[:-1]), int(digits[-1])) if len(digits) > 1 else (0, 0)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Compare versions as numbers: 525.60.13 < 580.65; unknown text is older than all."""
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
-
-
-def _dotted(numbers: tuple[int, ...]) -> str:
-    return ".".join(map(str, numbers))
-
-
 def render(diagnosis: Diagnosis, console: Console) -> None:
     """Print the findings, the compatibility table and the verdict for people."""
+    from rich.markup import escape
     from rich.table import Table
 
     colours = {"ok": "green", "note": "dim", "warning": "yellow", "blocker": "red"}
     table = Table("", "finding", "value", "cure", title="This machine")
     for finding in diagnosis.findings:
         mark = f"[{colours[finding.level]}]{finding.level}[/]"
-        table.add_row(mark, finding.topic, finding.value, finding.cure or "")
+        cells = (finding.topic, finding.value, finding.cure or "")
+        table.add_row(mark, *map(escape, cells))  # a cure such as kouji[eval] is no markup
     console.print(table)
     cuda = Table("CUDA build of torch", "oldest driver", "its own driver", "oldest GPU")
     for release in CUDA_RELEASES:
-        capability = _dotted(release.oldest_capability)
+        capability = dotted(release.oldest_capability)
         cuda.add_row(release.cuda, release.family_driver, release.own_driver, capability)
     console.print(cuda)
     generations = Table("GPU generation", "compute capability", "computes")
     for oldest, name, formats in GPU_GENERATIONS:
-        generations.add_row(name, f"from {_dotted(oldest)}", formats)
+        generations.add_row(name, f"from {dotted(oldest)}", formats)
     console.print(generations)
     precision, reason = diagnosis.precision
     console.print(f"Precision on {diagnosis.device}: [bold]{precision}[/] ({reason})")
