@@ -61,7 +61,7 @@ def read_clips(data: str | Path, layout: str = "auto") -> tuple[str, list[Source
         raise DataError("unknown layout", seen=layout, allowed=f"auto, {', '.join(READERS)}")
     names = READERS if layout == "auto" else {layout: READERS[layout]}
     for name, reader in names.items():
-        clips = sorted(reader(root), key=lambda clip: (clip.id, str(clip.path)))
+        clips = sorted(reader(root), key=lambda clip: clip.id)
         if clips:
             return name, clips
     raise _nothing_found(root, layout)

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -253,16 +254,24 @@ def compute_part(part: Part, folder: Path, rules: ClipRules) -> None:
 
 
 def read_part(part: Part, folder: Path) -> Iterator[tuple[SourceClip, PreparedClip | Skipped]]:
-    """The answers for the clips of a finished part, in order."""
+    """The answers for the clips of a finished part, in order; DataError if it is damaged."""
     names = standard_arrays(1)
-    with np.load(part.file(folder), allow_pickle=False) as file:
-        records = json.loads(file["records"].tobytes())
-        for number, (source, record) in enumerate(zip(part.clips, records, strict=True)):
-            if "skipped" in record:
-                yield source, Skipped(**record["skipped"])
-                continue
-            arrays = {name: file[f"{number}/{name}"] for name in names}
-            yield source, PreparedClip(Measured(**record["measured"]), arrays)
+    try:
+        with part.file(folder).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            records = json.loads(file["records"].tobytes())
+            for number, (source, record) in enumerate(zip(part.clips, records, strict=True)):
+                if "skipped" in record:
+                    yield source, Skipped(**record["skipped"])
+                    continue
+                arrays = {name: file[f"{number}/{name}"] for name in names}
+                yield source, PreparedClip(Measured(**record["measured"]), arrays)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        part.file(folder).unlink(missing_ok=True)
+        raise DataError(
+            "a finished part is damaged and was removed",
+            seen=f"{part.name}: {error}",
+            cure="run prepare again to compute it anew",
+        ) from error
 
 
 def _merge(
@@ -272,34 +281,28 @@ def _merge(
     skipped: list[Skipped] = []
     num_kept = 0
     arrays = standard_arrays(mel_record()["num_mels"])
-    writer = StoreWriter(target, arrays, tag=tag)
-    try:
+    with StoreWriter(target, arrays, tag=tag) as writer:
         for part in parts:
             for source, answer in read_part(part, folder):
                 if isinstance(answer, Skipped):
                     skipped.append(answer)
-                else:
-                    writer.add(_record(source, answer, splits[source.id]), answer.arrays)
-                    num_kept += 1
-    except (OSError, ValueError, KeyError) as error:
-        writer.close()
-        part.file(folder).unlink(missing_ok=True)
-        raise DataError(
-            "a finished part cannot be read or stored", seen=error, cure="run prepare again"
-        ) from error
-    if not num_kept:
-        writer.close()
-        first = skipped[0] if skipped else None
-        raise DataError(
-            "no clip can be used",
-            seen=f"{len(skipped)} refused, the first {first.path}: {first.reason}, {first.detail}"
-            if first
-            else None,
+                    continue
+                writer.add(_record(source, answer, splits[source.id]), answer.arrays)
+                num_kept += 1
+        if not num_kept:
+            raise _nothing_left(skipped)
+        store = writer.finish(
+            mel=mel_record(), sample_rate=SAMPLE_RATE, hop_length=HOP_LENGTH, extra={"tag": tag}
         )
-    store = writer.finish(
-        mel=mel_record(), sample_rate=SAMPLE_RATE, hop_length=HOP_LENGTH, extra={"tag": tag}
-    )
     return store, tuple(skipped)
+
+
+def _nothing_left(skipped: Sequence[Skipped]) -> DataError:
+    first = skipped[0]
+    return DataError(
+        "no clip can be used",
+        seen=f"{len(skipped)} refused, the first {first.path}: {first.reason}, {first.detail}",
+    )
 
 
 def _record(source: SourceClip, answer: PreparedClip, split: str) -> Clip:

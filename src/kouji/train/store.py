@@ -220,8 +220,11 @@ class StoreWriter:
             self._files[name].write(data.data)
         self._clips.append(clip)
 
-    def close(self) -> None:
-        """Close the data files without making a store of them."""
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the data files; without `finish` no store comes of them."""
         for file in self._files.values():
             file.close()
 
@@ -266,8 +269,8 @@ class StoreWriter:
         for old in self.path.glob("*.bin"):
             if old.name not in self._names.values():
                 old.unlink()
-        for header in self.path.glob("*.array.json"):
-            header.unlink()
+        for added in (*self.path.glob("*.array.json"), *self.path.glob("*.extra")):
+            added.unlink()
 
 
 def add_array(store_path: str | Path, name: str, arrays: Iterable[Array]) -> None:
@@ -284,37 +287,47 @@ def add_array(store_path: str | Path, name: str, arrays: Iterable[Array]) -> Non
             seen=name,
             allowed="a Python identifier that is not a standard array",
         )
+    temporary = path / f"{name}.extra.tmp"
+    try:
+        header = _write_entries(temporary, name, arrays)
+        if len(header["counts"]) != len(store):
+            raise DataError(
+                f"array {name} needs one entry per clip",
+                seen=len(header["counts"]),
+                allowed=str(len(store)),
+            )
+        final = path / f"{name}.{temporary.stat().st_mtime_ns:x}.extra"
+        os.replace(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)
+    write_json(path / f"{name}.array.json", {**header, "file": final.name})
+    for old in path.glob(f"{name}.*.extra"):
+        if old != final:
+            old.unlink()
+
+
+def _write_entries(path: Path, name: str, arrays: Iterable[Array]) -> dict[str, Any]:
+    """Write the entries behind each other; returns their type, width and row counts."""
     counts: list[int] = []
-    dtype, columns = "", 0
-    temporary = path / f"{name}.array.bin.tmp"
-    with temporary.open("wb") as file:
+    kind: tuple[str, int] | None = None
+    with path.open("wb") as file:
         for entry in arrays:
             data = np.ascontiguousarray(entry)
-            width = data.shape[1] if data.ndim == 2 else 0
-            if counts and (data.dtype.name, width) != (dtype, columns):
+            own = (data.dtype.name, data.shape[1] if data.ndim == 2 else 0)
+            if len(data) and kind not in (None, own):
                 raise DataError(
                     f"array {name} changes its type or width at clip {len(counts)}",
-                    seen=f"{data.dtype.name} x {width}",
-                    allowed=f"{dtype} x {columns}",
+                    seen=own,
+                    allowed=str(kind),
                 )
-            dtype, columns = data.dtype.name, width
+            if len(data):  # an empty entry says nothing about the type
+                kind = own
             counts.append(len(data))
             file.write(data.data)
         file.flush()
         os.fsync(file.fileno())
-    if len(counts) != len(store.clips):
-        temporary.unlink()
-        raise DataError(
-            f"array {name} needs one entry per clip", seen=len(counts), allowed=str(len(store))
-        )
-    stamp = temporary.stat().st_mtime_ns
-    final = path / f"{name}.{stamp:x}.extra"
-    os.replace(temporary, final)
-    header = {"file": final.name, "dtype": dtype, "columns": columns, "counts": counts}
-    write_json(path / f"{name}.array.json", header)
-    for old in path.glob(f"{name}.*.extra"):
-        if old != final:
-            old.unlink()
+    dtype, columns = kind or ("float32", 0)
+    return {"dtype": dtype, "columns": columns, "counts": counts}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
