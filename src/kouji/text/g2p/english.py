@@ -51,6 +51,13 @@ def word_to_phones(word: str, pos: str | None = None) -> tuple[Phone, ...]:
     return _ensure_stress(guessed)
 
 
+@lru_cache(maxsize=16384)
+def is_heteronym(word: str) -> bool:
+    """True for a word whose sound depends on its part of speech."""
+    roles = {entry.role for entry in english_lexicon().entries(_plain_letters(word))}
+    return len(roles - {"", "DT", "letter"}) > 1
+
+
 def spell(letters: str) -> tuple[Phone, ...]:
     """Phones of the names of the letters, `FBI` -> EH1 F B IY1 AY1; other signs are ignored."""
     names = (_LETTERS[letter] for letter in _plain_letters(letters) if letter in _LETTERS)

@@ -1,0 +1,187 @@
+"""Polyphonic characters that stand alone as a word: the reading their neighbours decide.
+
+Rules look at the words before and after and at their part of speech, nothing further. What no
+rule decides keeps the usual reading of the character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kouji.text.g2p.segment import Token
+
+_MANNER = ("a", "d", "z", "i", "l", "o", "m", "nr")
+_DEGREE = frozenset(
+    "很 太 真 更 最 好 多 挺 非常 特别 比较 这么 那么 越 不 十分 极 有点 还".split()
+)
+_GROW = frozenset("出 得 着 满 成 高 大 在 胖 了 起 出来".split())
+_RETURNED = frozenset(
+    "钱 书 债 款 账 贷 贷款 给 清 车 我 你 他 她 了 掉 回 东西 房贷 本 人情 愿".split()
+)
+_PLANTED = frozenset(
+    "树 花 菜 地 田 草 瓜 豆 下 上 了 着 水稻 小麦 玉米 粮食 果树 满 过 庄稼".split()
+)
+_LABELS = frozenset(
+    "选 评 改 分 变 定 命名 视 译 设 列 升 化 被 最 更 极 较 尤 颇 封 尊 誉 取名 化名 名 均 即 "
+    "长 高 宽 约 温度 面积 速度 总数".split()
+)
+
+
+def read_in_context(tokens: Sequence[Token], index: int) -> str | None:
+    """Reading with tone number of the one-character word at `index`, None for the usual one."""
+    rule = _RULES.get(tokens[index].text)
+    if rule is None:
+        return None
+    before = tokens[index - 1] if index else _NOTHING
+    after = tokens[index + 1] if index + 1 < len(tokens) else _NOTHING
+    return rule(before, after)
+
+
+_NOTHING = Token("", 0, 0, "")
+
+
+def _is(token: Token, *tags: str) -> bool:
+    return token.tag.startswith(tags) and bool(token.text)
+
+
+def _de_potential(before: Token, after: Token) -> str | None:
+    """得: after a verb or adjective a particle, before a verb `must`, else `to get`."""
+    if _is(before, "v", "a", "z", "i", "l") and before.text not in (
+        "能",
+        "会",
+        "要",
+        "想",
+        "可",
+        "必须",
+    ):
+        return "de5"
+    if _is(after, "v", "d", "p", "a", "t", "r", "s", "b") or after.text in ("把", "被", "给"):
+        return "dei3"
+    return "de2" if after.text else "de5"
+
+
+def _de_adverbial(before: Token, after: Token) -> str | None:
+    """地: between a manner and a verb a particle, else the ground."""
+    is_manner = before.text and (_is(before, *_MANNER) or len(before.text) > 1)
+    if is_manner and _is(after, "v", "a", "d", "p", "i", "l", "z", "r"):
+        return "de5"
+    return "de5" if len(before.text) > 1 and _is(before, "a", "d", "z") and after.text else None
+
+
+def _le(before: Token, after: Token) -> str | None:
+    """了: after 不 or 得 a full `liao`, as in 走不了."""
+    del after
+    return "liao3" if before.text[-1:] in ("不", "得") and before.start > 0 else None
+
+
+def _hai(before: Token, after: Token) -> str | None:
+    del before
+    return "huan2" if after.text in _RETURNED else None
+
+
+def _hang(before: Token, after: Token) -> str | None:
+    is_counted = _is(before, "m") or before.text in ("这", "那", "每", "哪", "一", "两", "几")
+    return "hang2" if is_counted and after.text not in ("人", "动") else None
+
+
+def _chang(before: Token, after: Token) -> str | None:
+    if after.text in _GROW and before.text not in _DEGREE:
+        return "zhang3"
+    return "zhang3" if _is(before, "nt", "nis") and not _is(after, "m") else None
+
+
+def _chong(before: Token, after: Token) -> str | None:
+    if _is(before, "m") or before.text == "一":
+        return "chong2"
+    return "chong2" if _is(after, "v") and before.text not in _DEGREE else None
+
+
+def _wei(before: Token, after: Token) -> str | None:
+    return "wei2" if before.text in _LABELS or _is(after, "m") else None
+
+
+def _zhong_plant(before: Token, after: Token) -> str | None:
+    return "zhong4" if after.text in _PLANTED and not _is(before, "m", "r") else None
+
+
+def _zhi(before: Token, after: Token) -> str | None:
+    is_counted = _is(before, "m") or before.text in ("这", "那", "每", "几", "两", "半", "哪", "一")
+    return "zhi1" if is_counted and not _is(after, "v", "p", "d") else None
+
+
+def _gan(before: Token, after: Token) -> str | None:
+    del after
+    is_dry = before.text in ("很", "太", "更", "最", "晾", "擦", "吹", "烘", "晒", "口", "变", "哭")
+    return "gan1" if is_dry else None
+
+
+def _shu(before: Token, after: Token) -> str | None:
+    is_verb = _is(after, "m") or after.text in (
+        "了",
+        "着",
+        "钱",
+        "到",
+        "一",
+        "星星",
+        "数",
+        "完",
+        "羊",
+    )
+    return "shu3" if is_verb and not _is(before, "m", "n", "a") else None
+
+
+def _diao(before: Token, after: Token) -> str | None:
+    del before
+    return "tiao2" if after.text in tuple("高低大小整慢快到成好亮暗") else None
+
+
+def _dao(before: Token, after: Token) -> str | None:
+    if after.text in ("塌", "闭", "在", "了") or before.text in tuple("摔跌晕推打病卧绊吹累放撞"):
+        return "dao3"
+    return None
+
+
+def _tan(before: Token, after: Token) -> str | None:
+    del before
+    return (
+        "tan2" if after.text in ("琴", "钢琴", "吉他", "奏", "着", "起", "一", "了", "得") else None
+    )
+
+
+def _ji_tie(before: Token, after: Token) -> str | None:
+    del before
+    return (
+        "ji4" if after.text in ("领带", "鞋带", "上", "好", "着", "安全带", "围巾", "紧") else None
+    )
+
+
+def _jiao_sleep(before: Token, after: Token) -> str | None:
+    del after
+    return (
+        "jiao4"
+        if before.text in ("一", "了", "个", "好", "大", "懒", "睡", "着", "午", "一个")
+        else None
+    )
+
+
+def _zhuan(before: Token, after: Token) -> str | None:
+    del before
+    return "zhuan4" if after.text in ("圈", "圈圈", "动", "得", "个", "悠", "着") else None
+
+
+def _bei(before: Token, after: Token) -> str | None:
+    del before
+    return "bei1" if after.text in ("着", "起", "包", "书包", "了", "上", "不动") else None
+
+
+def _zhao(before: Token, after: Token) -> str | None:
+    """着: a result after 睡 and 找 with 不 or 得 between, else the particle."""
+    del after
+    return "zhao2" if before.text[-1:] in ("不", "得") else None
+
+
+_RULES: dict[str, Callable[[Token, Token], str | None]] = {
+    "得": _de_potential, "地": _de_adverbial, "了": _le, "还": _hai, "行": _hang, "长": _chang,
+    "重": _chong, "为": _wei, "种": _zhong_plant, "只": _zhi, "干": _gan, "数": _shu, "调": _diao,
+    "倒": _dao, "弹": _tan, "系": _ji_tie, "觉": _jiao_sleep, "转": _zhuan, "背": _bei, "着": _zhao,
+}  # fmt: skip
