@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -125,7 +126,9 @@ def load_checkpoint(path: Path) -> Snapshot:
             torch.load(path / _FILES[2], map_location="cpu", weights_only=True),
             state,
         )
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except pickle.UnpicklingError as error:
+        raise ModelError("checkpoint cannot be read safely", seen=f"{path.name}: pickle") from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError("checkpoint cannot be read", seen=f"{path.name}: {error}") from error
 
 

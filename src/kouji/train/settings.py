@@ -72,10 +72,20 @@ def parse_settings(values: Mapping[str, Any]) -> RunSettings:
             raise ConfigError(
                 f"unknown key {key!r} in run", seen=values[key], allowed=", ".join(allowed)
             )
-    known = dict(values)
+    known = {key: _yaml_number(key, value) for key, value in values.items()}
     if isinstance(known.get("betas"), list):
         known["betas"] = tuple(known["betas"])
     return RunSettings(**known)
+
+
+def _yaml_number(key: str, value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 (no dot) as text; take it for the number it is."""
+    if isinstance(value, str) and get_type_hints(RunSettings)[key] is float:
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
 
 
 def _check_types(settings: RunSettings) -> None:

@@ -1,0 +1,8 @@
+"""Makes `toy_recipe` importable under its own name: processes of the distributed tests need it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
