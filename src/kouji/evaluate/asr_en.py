@@ -32,6 +32,8 @@ class EnglishRecogniser:
 
     def transcribe(self, audio: Audio) -> list[str]:
         """Return the recognised words in lower case; an empty list if nothing was heard."""
+        if not np.any(audio.samples):
+            return []  # it would invent a word
         self._decoder.start_utt()
         self._decoder.process_raw(_to_pcm(audio), full_utt=True)
         self._decoder.end_utt()

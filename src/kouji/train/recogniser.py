@@ -24,10 +24,12 @@ from kouji.models.recogniser import (
     phone_classes,
     read_mandarin,
     reference_classes,
+    save_recogniser,
 )
 from kouji.text.edits import Errors, count_errors, pool
 from kouji.text.phones import SYMBOL_IDS
 from kouji.train.augment import augment
+from kouji.train.checkpoint import CheckpointStore, export_weights
 from kouji.train.store import Store
 
 FloatArray = NDArray[np.float32]
@@ -223,3 +225,21 @@ def _limited(store: Store, data: RecogniserData, seed: int) -> Store:
         limit = data.limits.get(language, len(rows))
         kept.extend(rng.permutation(np.asarray(rows, np.int64))[:limit].tolist())
     return store.select(sorted(kept))
+
+
+def export_recogniser(run: Path, folder: Path, model: dict[str, Any] | None = None) -> Path:
+    """Write the newest weights of a run where `kouji evaluate` finds them.
+
+    run:     the `out` folder of a recogniser recipe
+    folder:  receives recogniser.safetensors (float16) and recogniser.json
+    model:   the recipe's `model:` block
+    returns: the checkpoint taken; its averaged weights if the run kept them
+    raises:  TrainingError if the run has no checkpoint
+    """
+    steps = CheckpointStore(run / "checkpoints", keep_last=1).steps()
+    if not steps:
+        raise TrainingError("the run has no checkpoint", seen=run, cure="train first")
+    network = Recogniser(RecogniserConfig.from_dict(model or {}))
+    network.load_state_dict(export_weights(steps[-1]))
+    save_recogniser(network, folder, {"checkpoint": steps[-1].name})
+    return steps[-1]
