@@ -84,7 +84,7 @@ def test_systems_go_through_the_same_items(set_path):
 def test_own_and_lent_recordings_are_told_apart():
     lent = EvaluationItem("a", "b", "en", "v", "anna", recording="r", recording_speaker="bob")
     judges = Judges(["speaker"])
-    judges._similarity = lambda audio, reference: 0.5  # noqa: ARG005
+    judges._similarity = lambda audio, reference: 0.5
     rendering = Rendering(buzz())
     assert judges.judge(lent, rendering, is_recording=True).own_similarity is None
     assert judges.judge(lent, rendering, is_recording=False).own_similarity == 0.5
