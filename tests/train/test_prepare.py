@@ -17,6 +17,7 @@ import soundfile
 
 from kouji.audio.features import MINI_MEL, mel_spectrogram
 from kouji.errors import ConfigError, DataError, UsageError
+from kouji.text.phones import SYMBOLS, Phone
 from kouji.train.clip_features import (
     REASONS,
     ClipRules,
@@ -28,6 +29,7 @@ from kouji.train.held_out import SplitRules, assign_splits, choose_speakers
 from kouji.train.layouts import SourceClip
 from kouji.train.prepare import PrepareSettings, prepare_data
 from kouji.train.store import Store
+from kouji.train.transcript import WORD_START, transcript_phones
 
 RATE = 24000
 QUICK = PrepareSettings(num_workers=0, clips_per_part=3)
@@ -116,7 +118,7 @@ def test_good_clips_become_consistent_features(tmp_path: Path) -> None:
         np.testing.assert_allclose(store.mel(i)[loud], mel[loud], atol=0.02)
         assert len(store.energy(i)) == clip.num_frames
         words = store.words(i)
-        assert words.max() == (3 if clip.language == "en" else 2)
+        assert words.max() == (3 if clip.language == "en" else 1)
         assert (store.boundary(i)[words >= 0] & 1).sum() == words.max() + 1
         assert (store.boundary(i)[words < 0] == 0).all()
 
@@ -270,6 +272,28 @@ def test_levelling_never_clips() -> None:
     spiky[5000] = 0.9
     levelled = level_speech(spiky, measure(voice_like(1.0, level=0.001)).level_dbfs, -23)
     assert np.abs(levelled).max() <= 0.99
+
+
+def spelled(text: str, language: str, pinyin: str = "") -> str:
+    """Phones with `|` between words, for reading in a test."""
+    arrays = transcript_phones(text, language, pinyin)
+    marks = ["|" if flags & WORD_START else "" for flags in arrays["boundary"]]
+    phones = zip(marks, arrays["phones"], arrays["tones"], strict=True)
+    return " ".join(f"{mark}{Phone(SYMBOLS[phone], tone)}" for mark, phone, tone in phones)
+
+
+def test_transcripts_keep_pauses_where_the_text_has_them() -> None:
+    assert spelled("cat, dog.", "en") == "|K AE1 T , |D AO1 G ."
+    assert spelled("cat dog", "en") == "|K AE1 T |D AO1 G"
+    words = transcript_phones("cat, dog.", "en")["words"]
+    assert words.tolist() == [0, 0, 0, -1, 1, 1, 1, -1]
+    assert spelled("zi4 hao3", "zh-pinyin") == "|z ii4 |h ao3"
+
+
+def test_annotated_pinyin_wins_and_words_come_from_the_text() -> None:
+    assert spelled("银行，好", "zh", "yin2 hang2 hao3") == "|in2 h ang2 , |h ao3"
+    assert spelled("银行", "zh", "yin2 xing2") == "|in2 x ing2"
+    assert spelled("那儿好", "zh", "nar3 hao3") == "|n a3 rr3 |h ao3"
 
 
 def speakers_of(corpus: str, gender: str, clips: dict[str, int]) -> list[SourceClip]:

@@ -40,7 +40,7 @@ from .layouts import SourceClip, read_clips
 from .report import write_report
 from .store import INDEX, Clip, Store, StoreWriter, standard_arrays
 
-FORMAT = 1  # raise it when features change, so that old parts are not taken for new ones
+FORMAT = 2  # raise it when features change, so that old parts are not taken for new ones
 Progress = Callable[[int, int], None]
 
 

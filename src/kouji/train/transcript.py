@@ -1,90 +1,77 @@
 """What is said in a clip, as phone ids with tones, words and word boundaries.
 
-Transcripts in hanzi or English go through the same front end as text to be spoken; pinyin
-as annotated is taken as it stands. Punctuation stays as pauses where the text has it.
+Transcripts go through the same front end as text to be spoken, so a model meets in use what
+it met in training; pinyin as annotated is preferred to guessed readings. Punctuation stays
+as pauses where the text has it, and nothing is put where it has none.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import TextError
-from ..text.phones import PAUSES, SYMBOL_IDS, Phone
+from ..text.front import Pause, Word, phones_of
+from ..text.phones import SYMBOL_IDS
+from ..text.units import Unit
 
 WORD_START, WORD_END = 1, 2
-_TOKEN = re.compile(r"[a-zA-Z][a-zA-Z'’]*|[㐀-鿿]+|[,.?!;:，。？！；：、]|\d+")
-_PAUSE_OF = {
-    "，": ",",
-    "、": ",",
-    "；": ",",
-    "：": ",",
-    ";": ",",
-    ":": ",",
-    "。": ".",
-    "？": "?",
-    "！": "!",
-}
 
 
 def transcript_phones(text: str, language: str, pinyin: str = "") -> dict[str, NDArray[Any]]:
     """Phone arrays of the store for one transcript: phones, tones, words and boundary.
 
     language: zh, en or zh-pinyin (then `text` is tone-numbered syllables)
-    pinyin:   syllables as spoken; preferred to `text` if all of them can be read
+    pinyin:   syllables as spoken, preferred to the readings of `text` if given
     raises:   TextError if nothing in the text has a sound or a syllable does not exist
     """
-    from ..text.g2p.pinyin import pinyin_to_phones
-
-    units: list[tuple[Phone, ...] | str] = []
-    if language == "zh-pinyin" or pinyin:
-        units = [pinyin_to_phones(syllable) for syllable in (pinyin or text).split()]
-    else:
-        units = list(_units(text))
-    arrays = _pack(units)
-    if not (arrays["words"] >= 0).any():
-        raise TextError("nothing in this text can be spoken", seen=text[:80])
-    return arrays
-
-
-def _units(text: str) -> Iterator[tuple[Phone, ...] | str]:
-    from ..text.g2p.chinese import hanzi_to_phones
-    from ..text.g2p.english import spell, word_to_phones
-
-    for token in _TOKEN.findall(text):
-        if token[0].isdigit():
-            raise TextError("digits", seen=text)
-        if token in PAUSES or token in _PAUSE_OF:
-            yield _PAUSE_OF.get(token, token)
-        elif token[0].isascii():
-            word = token.replace("’", "'")
-            yield spell(word) if word.isupper() and 1 < len(word) <= 3 else word_to_phones(word)
-        else:
-            for _, phones in hanzi_to_phones(token):
-                yield phones
-
-
-def _pack(units: list[tuple[Phone, ...] | str]) -> dict[str, NDArray[Any]]:
-    """Lay out words (tuples of phones) and pauses (their symbol) as arrays."""
+    units = _annotated(text, pinyin) if pinyin else phones_of(text, language)
     rows: list[tuple[int, int, int, int]] = []
     word = 0
     for unit in units:
-        if isinstance(unit, str):
-            if rows and rows[-1][2] >= 0:  # no pause before the first word, none twice
-                rows.append((SYMBOL_IDS[unit], 0, -1, 0))
+        if isinstance(unit, Pause) and rows and rows[-1][2] >= 0:  # none first, none twice
+            rows.append((SYMBOL_IDS[unit.mark], 0, -1, 0))
+        if not isinstance(unit, Word) or not unit.phones:
             continue
-        for index, phone in enumerate(unit):
-            flags = (WORD_START if index == 0 else 0) | (WORD_END if index == len(unit) - 1 else 0)
+        last = len(unit.phones) - 1
+        for index, phone in enumerate(unit.phones):
+            flags = WORD_START * (index == 0) + WORD_END * (index == last)
             rows.append((SYMBOL_IDS[phone.symbol], phone.tone, word, flags))
-        word += bool(unit)
-    table = np.array(rows, np.int64).reshape(-1, 4)
+        word += 1
+    if word == 0:
+        raise TextError("nothing in this text can be spoken", seen=text[:80])
+    table = np.array(rows, np.int64)
     return {
         "phones": table[:, 0].astype(np.int16),
         "tones": table[:, 1].astype(np.int8),
         "words": table[:, 2].astype(np.int16),
         "boundary": table[:, 3].astype(np.uint8),
     }
+
+
+def _annotated(text: str, pinyin: str) -> Sequence[Unit]:
+    """The words and pauses of `text` with the annotated syllables as their phones.
+
+    Where characters and syllables do not match one to one (erhua in one syllable, letters
+    between the characters), each syllable is a word of its own and pauses are lost.
+    """
+    syllables = [unit for unit in phones_of(pinyin, "zh-pinyin") if isinstance(unit, Word)]
+    try:
+        units = phones_of(text, "zh") if text else ()
+    except TextError:
+        return syllables
+    if sum(len(unit.text) for unit in units if isinstance(unit, Word)) != len(syllables):
+        return syllables
+    spoken: list[Unit] = []
+    used = 0
+    for unit in units:
+        if isinstance(unit, Word):
+            own = syllables[used : used + len(unit.text)]
+            used += len(own)
+            unit = replace(unit, phones=tuple(phone for one in own for phone in one.phones))
+        spoken.append(unit)
+    return spoken
