@@ -1,0 +1,448 @@
+"""What library, command line and server all call: load, enroll, speak, stream.
+
+Every sound leaves through one last stage, which asks the consent policy, writes the audit
+line and puts the watermark in: there is no other door. Knows files and policies; what
+makes sound is a model family.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from kouji.config import Settings, load_settings
+from kouji.errors import ConsentError, KoujiError, UsageError, VoiceError
+from kouji.text.style import Style, parse_style
+from kouji.types import Audio, Language, Samples, SegmentReport, Speech, Timing
+from kouji.voices import Voice
+from kouji.voices.consent import (
+    FILE_STATEMENT,
+    Consent,
+    require_for_file,
+    require_for_voice,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kouji.models.mini.plan import Plan
+    from kouji.models.mini.synthesiser import MiniSynthesiser
+    from kouji.text.units import Analysis, Segment
+
+MODELS = ("mini",)
+_CACHED_VOICES = 256
+_BATCH_ROWS = 8
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SpeechChunk:
+    """A piece of a stream.
+
+    samples:       (samples,) float32 at the model's rate
+    words, phones: timings of what begins in this chunk, from the start of the stream
+    segment_index: which segment of the text it belongs to
+    segment:       set on the last chunk of a segment
+    warnings:      on the first chunk, what was left out or changed
+    """
+
+    samples: Samples
+    words: tuple[Timing, ...] = ()
+    phones: tuple[Timing, ...] = ()
+    segment_index: int = 0
+    segment: SegmentReport | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SpeechRequest:
+    """One text to speak among many; see `TTS.speak`."""
+
+    text: str
+    voice: Voice
+    style: str | Style | None = None
+    seed: int = 0
+    language: Language | None = None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A request whose every input was found good."""
+
+    request: SpeechRequest
+    analysis: Analysis
+    style: Style
+    speaker: Tensor
+    warnings: tuple[str, ...] = field(default=())
+
+
+def load(
+    model: str = "mini",
+    *,
+    precision: str | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    settings: Settings | None = None,
+) -> TTS:
+    """Load a model, ready to speak.
+
+    model:     "mini", or a folder with a checkpoint of it
+    precision: float32, bfloat16 or float16; None chooses by the device
+    threads:   of torch on the CPU; None leaves them as they are
+    device:    cpu, cuda, cuda:1; None takes a GPU if there is one
+    settings:  of the operator; None reads this machine's
+    raises:    UsageError for an unknown model, ModelError for a damaged one
+    """
+    settings = settings or load_settings()
+    folder = Path(model)
+    if model not in MODELS and not folder.is_dir():
+        raise UsageError("unknown model", seen=model, allowed=f"{', '.join(MODELS)}, or a folder")
+    import torch
+
+    from kouji.models.mini.synthesiser import MiniSynthesiser
+    from kouji.models.mini.weights import SHIPPED, load_checkpoint
+    from kouji.models.precision import choose_precision, read_device_facts
+
+    if threads:
+        torch.set_num_threads(threads)
+    if device in (None, "auto"):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    choice = choose_precision(read_device_facts(str(device)), precision)
+    _log.info("%s on %s in %s: %s", model, device, choice.precision, choice.reason)
+    checkpoint = load_checkpoint(SHIPPED if model in MODELS else folder)
+    return TTS(
+        MiniSynthesiser(checkpoint, precision=choice.precision, device=str(device)), settings
+    )
+
+
+class TTS:
+    """A loaded model with the operator's policies around it; safe to use from many threads."""
+
+    def __init__(self, synthesiser: MiniSynthesiser, settings: Settings) -> None:
+        self._synthesiser, self._settings = synthesiser, settings
+        self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+        self.sample_rate = synthesiser.sample_rate
+        self.identity = f"{synthesiser.name}@{synthesiser.weights_hash}"
+
+    def enroll(
+        self,
+        source: str | Path | bytes | BinaryIO | Audio,
+        *,
+        transcript: str | None = None,
+        name: str = "unnamed",
+        consent: Consent | None = None,
+    ) -> Voice:
+        """Make a voice of a recording: clean it, judge it, embed it.
+
+        transcript: what is said in it; `mini` does not need it
+        consent:    proof that the voice may be used; without it the policy decides whether
+                    enrolling is taken as the caller's word
+        raises:     ReferenceRefused with the figure, UnreadableAudio, ConsentError
+        """
+        from kouji.audio.clean import prepare_reference
+
+        require_for_file(self._settings.consent, is_attested=consent is not None)
+        reference, report = prepare_reference(source, reference_rules(self._settings))
+        moment = datetime.now(UTC).isoformat(timespec="seconds")
+        voice = Voice.from_reference(
+            reference,
+            name=name,
+            transcript=transcript,
+            consent=consent or Consent("attest", FILE_STATEMENT, moment),
+            report=report,
+        )
+        self._embedding(voice)
+        return voice
+
+    def speak(
+        self,
+        text: str,
+        voice: Voice,
+        style: str | Style | None = None,
+        seed: int = 0,
+        language: Language | None = None,
+        *,
+        watermark: bool = True,
+    ) -> Speech:
+        """Speak a text, marks included, and return it with its timings.
+
+        style:     plain words ("excited, a bit faster") or a Style
+        seed:      the same seed gives the same audio
+        language:  how figures without words around them are read
+        watermark: False only where the operator has turned the watermark off
+        raises:    TextError, MarkError, StyleError, VoiceError, ConsentError, UsageError
+        """
+        request = SpeechRequest(text, voice, style, seed, language)
+        outcome = self.speak_many([request], watermark=watermark)[0]
+        if isinstance(outcome, KoujiError):
+            raise outcome
+        return outcome
+
+    def speak_many(
+        self, requests: Sequence[SpeechRequest], *, watermark: bool = True
+    ) -> list[Speech | KoujiError]:
+        """Speak several requests together; a bad one yields its error and harms no other."""
+        self._check_watermark(watermark)
+        outcomes: list[Speech | KoujiError | None] = [None] * len(requests)
+        jobs: dict[int, _Job] = {}
+        for index, request in enumerate(requests):
+            try:
+                jobs[index] = self._admit(request, watermark)
+            except KoujiError as error:
+                outcomes[index] = error
+        plans = {index: self._plans(job) for index, job in jobs.items()}
+        waves = self._render_all(jobs, plans)
+        for index, job in jobs.items():
+            outcomes[index] = self._finish(job, plans[index], waves[index], watermark)
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def stream(
+        self,
+        text: str,
+        voice: Voice,
+        style: str | Style | None = None,
+        seed: int = 0,
+        language: Language | None = None,
+        *,
+        watermark: bool = True,
+    ) -> Iterator[SpeechChunk]:
+        """Speak a text piece by piece, the first piece early; arguments as `speak`.
+
+        Errors of the request are raised here, before the first chunk is asked for. Chunks
+        joined equal the audio of `speak` (within 1e-4 in float32).
+        """
+        self._check_watermark(watermark)
+        job = self._admit(SpeechRequest(text, voice, style, seed, language), watermark)
+        return self._stream(job, watermark)
+
+    def _stream(self, job: _Job, watermark: bool) -> Iterator[SpeechChunk]:
+        from kouji.models.mini.synthesiser import phone_timings, word_timings
+
+        stamp = _Stamp(self.sample_rate, _produce_id(job.request)) if watermark else None
+        segments = job.analysis.segments
+        done = 0  # samples before this segment
+        warnings = job.warnings
+        for index, segment in enumerate(segments):
+            plan = self._plan(job, index)
+            offset = done / self.sample_rate
+            words = word_timings(plan, segment, offset)
+            phones = phone_timings(plan, offset)
+            total = done + plan.num_frames * (self.sample_rate // 50)
+            for samples in self._synthesiser.stream(plan, _segment_seed(job.request.seed, index)):
+                span = done / self.sample_rate, (done + len(samples)) / self.sample_rate
+                done += len(samples)
+                is_end = done == total
+                report = _report(segment, plan, offset, span[1]) if is_end else None
+                yield SpeechChunk(
+                    stamp.mark(samples) if stamp else samples,
+                    _beginning_in(words, span),
+                    _beginning_in(phones, span),
+                    index,
+                    report,
+                    warnings,
+                )
+                warnings = ()
+
+    def _admit(self, request: SpeechRequest, watermark: bool) -> _Job:
+        """Check everything about a request before it costs computing, then write it down."""
+        from kouji.text.front import analyse
+
+        require_for_voice(request.voice.name, request.voice.consent, self._settings.consent)
+        if not 0 <= request.seed < 1 << 63:
+            raise UsageError("seed out of range", seen=request.seed, allowed="0 to 2^63 - 1")
+        style, unknown = self._resolve_style(request.style)
+        analysis = analyse(request.text, language=request.language, events=self._synthesiser.events)
+        speaker = self._embedding(request.voice)
+        self._audit(request.voice, _produce_id(request) if watermark else None)
+        return _Job(request, analysis, style, speaker, (*analysis.warnings, *unknown))
+
+    def _resolve_style(self, style: str | Style | None) -> tuple[Style, tuple[str, ...]]:
+        if style is None:
+            return Style(), ()
+        wish = parse_style(style) if isinstance(style, str) else style
+        self._synthesiser.check_style(wish)
+        unknown = ", ".join(wish.unknown)
+        return wish, (f"style words without meaning for mini: {unknown}",) if unknown else ()
+
+    def _audit(self, voice: Voice, produce_id: int | None) -> None:
+        from kouji.voices import audit
+
+        consent = voice.consent.kind if voice.consent else "policy off"
+        mark = "policy off" if produce_id is None else f"{produce_id:08x}"
+        try:
+            audit.append(
+                self._settings.audit_file,
+                "speak",
+                voice=voice.content_hash,
+                model=self.identity,
+                consent=consent,
+                watermark=mark,
+            )
+        except OSError as error:
+            raise VoiceError(
+                "the audit line cannot be written",
+                seen=error,
+                cure="make KOUJI_HOME a folder you can write to",
+            ) from error
+
+    def _check_watermark(self, watermark: bool) -> None:
+        if not watermark and self._settings.watermark:
+            raise ConsentError(
+                "unmarked audio is not allowed here",
+                seen="watermark=False",
+                cure="the operator may set watermark = false in config.toml",
+            )
+
+    def _embedding(self, voice: Voice) -> Tensor:
+        """The voice's embedding: from memory, from beside the voice, or computed once."""
+        with self._lock:
+            known = self._embeddings.get(voice.content_hash)
+            if known is not None:
+                self._embeddings.move_to_end(voice.content_hash)
+                return known
+        embedding = self._stored_embedding(voice)
+        with self._lock:
+            self._embeddings[voice.content_hash] = embedding
+            while len(self._embeddings) > _CACHED_VOICES:
+                self._embeddings.popitem(last=False)
+        return embedding
+
+    def _stored_embedding(self, voice: Voice) -> Tensor:
+        from kouji.models.mini.voice import pack_conditioning, unpack_conditioning
+        from kouji.voices import VoiceStore
+
+        store, made_by = VoiceStore(self._settings.home), self._synthesiser
+        is_kept = voice.id in store and store.get(voice.id).content_hash == voice.content_hash
+        if is_kept:
+            arrays = store.load_conditioning(voice.id, made_by.name, made_by.weights_hash)
+            if arrays is not None:
+                return unpack_conditioning(arrays, made_by.device)
+        embedding = made_by.embed(voice.reference)
+        if is_kept:
+            packed = pack_conditioning(embedding)
+            store.save_conditioning(voice.id, made_by.name, made_by.weights_hash, packed)
+        return embedding
+
+    def _plan(self, job: _Job, index: int) -> Plan:
+        segments = job.analysis.segments
+        is_last = index + 1 == len(segments)
+        return self._synthesiser.plan(segments[index], job.speaker, job.style, is_last=is_last)
+
+    def _plans(self, job: _Job) -> list[Plan]:
+        return [self._plan(job, index) for index in range(len(job.analysis.segments))]
+
+    def _render_all(
+        self, jobs: dict[int, _Job], plans: dict[int, list[Plan]]
+    ) -> dict[int, list[Samples]]:
+        """Render all segments of all jobs, rows of like length together."""
+        rows = [
+            (plan.num_frames, index, number)
+            for index, own in plans.items()
+            for number, plan in enumerate(own)
+        ]
+        rows.sort(reverse=True)
+        waves: dict[int, list[Samples]] = {
+            index: [np.zeros(0, np.float32)] * len(own) for index, own in plans.items()
+        }
+        size = _BATCH_ROWS if len(jobs) > 1 else 1
+        for start in range(0, len(rows), size):
+            batch = rows[start : start + size]
+            made = self._synthesiser.render(
+                [plans[index][number] for _, index, number in batch],
+                [_segment_seed(jobs[i].request.seed, number) for _, i, number in batch],
+            )
+            for (_, index, number), wave in zip(batch, made, strict=True):
+                waves[index][number] = wave
+        return waves
+
+    def _finish(
+        self, job: _Job, plans: list[Plan], waves: list[Samples], watermark: bool
+    ) -> Speech:
+        from kouji.models.mini.synthesiser import phone_timings, word_timings
+
+        words: list[Timing] = []
+        phones: list[Timing] = []
+        reports: list[SegmentReport] = []
+        offset = 0.0
+        for segment, plan, wave in zip(job.analysis.segments, plans, waves, strict=True):
+            end = offset + len(wave) / self.sample_rate
+            words += word_timings(plan, segment, offset)
+            phones += phone_timings(plan, offset)
+            reports.append(_report(segment, plan, offset, end))
+            offset = end
+        samples = np.concatenate(waves)
+        produce_id = _produce_id(job.request)
+        if watermark:
+            samples = _Stamp(self.sample_rate, produce_id).mark(samples)
+        return Speech(
+            Audio(samples, self.sample_rate),
+            tuple(words),
+            tuple(phones),
+            tuple(reports),
+            job.warnings,
+            job.request.seed,
+            _labels(produce_id),
+        )
+
+
+class _Stamp:
+    """The last stage of one request: the watermark, chunk after chunk."""
+
+    def __init__(self, sample_rate: int, produce_id: int) -> None:
+        from kouji.audio.watermark import WatermarkState
+
+        self._state: Any = WatermarkState()
+        self._sample_rate, self._id = sample_rate, produce_id
+
+    def mark(self, samples: Samples) -> Samples:
+        """The same samples, marked."""
+        from kouji.audio.watermark import embed
+
+        return embed(samples, self._sample_rate, self._id, self._state)
+
+
+def reference_rules(settings: Settings) -> Any:
+    """The operator's demands on a reference recording, as `audio.clean` takes them."""
+    from kouji.audio.clean import ReferenceRules
+
+    return ReferenceRules(
+        min_speech_seconds=settings.min_reference_seconds,
+        max_seconds=settings.max_reference_seconds,
+        max_clipped=settings.max_clipped_fraction,
+        min_snr_db=settings.min_snr_db,
+    )
+
+
+def _labels(produce_id: int) -> dict[str, str]:
+    from kouji.audio.labels import label_tags
+
+    return label_tags(f"{produce_id:08x}")
+
+
+def _produce_id(request: SpeechRequest) -> int:
+    """32 bits that name a request in its watermark and its audit line; they reveal no text."""
+    content = repr((request.text, request.voice.content_hash, request.style, request.seed))
+    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:4], "big")
+
+
+def _segment_seed(seed: int, index: int) -> int:
+    """A seed of its own for every segment, so that their noise differs."""
+    return (seed * 1_000_003 + index * 7_919) % (1 << 62)
+
+
+def _report(segment: Segment, plan: Plan, start: float, end: float) -> SegmentReport:
+    return SegmentReport(segment.text, start, end, 0, plan.sequence.warnings)
+
+
+def _beginning_in(timings: tuple[Timing, ...], span: tuple[float, float]) -> tuple[Timing, ...]:
+    return tuple(timing for timing in timings if span[0] <= timing.start < span[1])

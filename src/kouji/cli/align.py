@@ -1,0 +1,38 @@
+"""`kouji align` and `kouji export`: the steps between preparing, training and speaking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kouji.cli.boundary import say_to_user
+
+
+def align(
+    prepared: Annotated[Path, typer.Argument(help="A store that kouji prepare wrote.")],
+) -> None:
+    """Find out when each phone of a prepared store is spoken; the store keeps the durations."""
+    from kouji.train.align import align_store
+
+    report = align_store(prepared, say=say_to_user)
+    say_to_user(
+        f"{report.clips} clips in {report.seconds:.0f} s, {report.failed} without a path; "
+        f"{report.mean_frames:.1f} frames a phone, {report.at_minimum:.0%} of phones one frame"
+    )
+
+
+def export(
+    acoustic: Annotated[Path, typer.Argument(help="The folder of a mini-acoustic run.")],
+    vocoder: Annotated[Path, typer.Argument(help="The folder of a mini-vocoder run.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the checkpoint.")],
+    prepared: Annotated[
+        Path, typer.Option("--data", help="The store the acoustic model was trained on.")
+    ] = Path("runs/prepared"),
+) -> None:
+    """Make one checkpoint of two training runs, which kouji say loads with --model."""
+    from kouji.train.export import export_mini
+
+    record = export_mini(acoustic, vocoder, out, store=prepared)
+    say_to_user(f"{out}: pace {record['pace']}")

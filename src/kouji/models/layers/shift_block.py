@@ -1,0 +1,85 @@
+"""The residual block `mini` is built of, in (batch, frames, channels) layout.
+
+LayerNorm with optional conditioning -> 3-tap convolution written as three shifted
+copies and one Linear -> SiLU -> Linear. On a CPU one large matrix product is about
+twice as fast to train as a depthwise convolution of the same reach, and bf16
+matrix units only see matrix products.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def gather_taps(x: Tensor, dilation: int) -> Tensor:
+    """Put each frame beside its neighbours `dilation` away, zeros beyond the ends.
+
+    x:       (batch, frames, channels)
+    returns: (batch, frames, 3 * channels), order past, present, future
+    """
+    zeros = x.new_zeros(x.shape[0], min(dilation, x.shape[1]), x.shape[2])
+    past = torch.cat([zeros, x[:, :-dilation]], dim=1)[:, : x.shape[1]]
+    future = torch.cat([x[:, dilation:], zeros], dim=1)[:, : x.shape[1]]
+    return torch.cat([past, x, future], dim=2)
+
+
+class ShiftBlock(nn.Module):
+    """One residual block; reaches `dilation` frames to each side."""
+
+    def __init__(self, width: int, hidden: int, *, condition: int = 0, dilation: int = 1) -> None:
+        """Make a block.
+
+        width:     channels in and out
+        hidden:    channels between the two Linears
+        condition: channels of the conditioning vector, 0 for none
+        """
+        super().__init__()
+        self.dilation = dilation
+        self.norm = nn.LayerNorm(width)
+        self.modulate = nn.Linear(condition, 2 * width) if condition else None
+        self.widen = nn.Linear(3 * width, hidden)
+        self.narrow = nn.Linear(hidden, width)
+        nn.init.zeros_(self.narrow.bias)
+        with torch.no_grad():
+            self.narrow.weight.mul_(
+                0.3
+            )  # residual branches start small: stable without warm tricks
+            if self.modulate is not None:
+                self.modulate.weight.mul_(0.1)
+                self.modulate.bias.zero_()
+
+    def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Apply the block; padded frames stay exactly zero, so a row never sees its batch.
+
+        x:         (batch, frames, channels), zero where `mask` is zero
+        mask:      (batch, frames, 1) one for valid frames
+        condition: (batch, 1 or frames, condition channels)
+        """
+        y = self.norm(x)
+        if self.modulate is not None and condition is not None:
+            scale, shift = self.modulate(condition).chunk(2, dim=-1)
+            y = y * (1 + scale) + shift
+        y = self.widen(gather_taps(y * mask, self.dilation))
+        y = self.narrow(nn.functional.silu(y))
+        return x + y * mask
+
+
+class ShiftStack(nn.Module):
+    """Several blocks in a row; `reach` is how many frames one output sees on each side."""
+
+    def __init__(
+        self, width: int, hidden: int, dilations: tuple[int, ...], *, condition: int = 0
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            ShiftBlock(width, hidden, condition=condition, dilation=d) for d in dilations
+        )
+        self.reach = sum(dilations)
+
+    def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Apply all blocks; shapes as in `ShiftBlock.forward`."""
+        x = x * mask
+        for block in self.blocks:
+            x = block(x, mask, condition)
+        return x

@@ -1,0 +1,125 @@
+"""The plan of a segment: everything decided before sound is made.
+
+Durations, pitch, energy and voicing of one request, computed alone, in float32 and over
+the whole segment: it is cheap, and so the plan is bit for bit the same whoever shares
+the batch, however the audio is cut into chunks, and in whatever precision it is rendered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kouji.models.mini.config import LOG_F0_STD, MEL_STD
+from kouji.models.mini.frontend import FREE, PhoneSequence
+from kouji.models.mini.model import AcousticModel
+from kouji.models.mini.vocoder import Pitch, source_pulses
+from kouji.text.phones import SYMBOLS, is_silence
+from kouji.text.style import Style
+
+_SEMITONE = np.log(2) / 12 / LOG_F0_STD  # in units of normalised log-f0
+_DECIBEL = np.log(10) / 20 / MEL_STD  # in units of normalised log-mel
+_SILENT = np.array([is_silence(symbol) for symbol in SYMBOLS])
+_MAX_PHONE_FRAMES = 60
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One segment, ready to render.
+
+    durations: (phones,) frames
+    x:         (frames, width) decoder input
+    log_f0:    (frames,) normalised; voicing: (frames,) logit
+    pulses:    (frames * HOP_SAMPLES,) the voiced source
+    speaker:   (channels,)
+    """
+
+    sequence: PhoneSequence
+    durations: NDArray[np.int64]
+    x: Tensor
+    log_f0: Tensor
+    voicing: Tensor
+    pulses: Tensor
+    speaker: Tensor
+
+    @property
+    def num_frames(self) -> int:
+        """Length in frames."""
+        return len(self.x)
+
+
+@torch.inference_mode()
+def make_plan(
+    model: AcousticModel, sequence: PhoneSequence, speaker: Tensor, style: Style, pace: float = 1.0
+) -> Plan:
+    """Decide how a segment is spoken.
+
+    model:   in float32 on the CPU or a GPU
+    speaker: (channels,) embedding on the same device
+    pace:    factor on predicted durations that makes their mean that of the training data
+    """
+    device = speaker.device
+    symbols = torch.from_numpy(sequence.symbols).to(device)[None]
+    tones = torch.from_numpy(sequence.tones).to(device)[None]
+    mask = torch.ones(1, symbols.shape[1], 1, device=device)
+    encoded = model.encode(symbols, tones, mask, speaker[None])
+    predicted = model.predict_prosody(encoded, mask, speaker[None])
+    durations = frame_counts(predicted.log_duration[0].cpu().numpy(), sequence, style, pace)
+    prosody = _styled(predicted.prosody[0], sequence, style)
+    counts = torch.from_numpy(durations).to(device)[None]
+    x, frame_mask, base = model.expand(encoded, prosody[None], counts, int(durations.sum()))
+    pitch = model.frame_pitch(x, frame_mask, base, speaker[None])
+    log_f0 = pitch.log_f0[0].clamp(-4.0, 4.0)
+    pulses = source_pulses(Pitch(log_f0[None], pitch.voicing))[0]
+    return Plan(
+        sequence,
+        durations,
+        x[0],
+        log_f0,
+        pitch.voicing[0],
+        pulses,
+        speaker,
+    )
+
+
+def frame_counts(
+    log_durations: NDArray[np.float32], sequence: PhoneSequence, style: Style, pace: float
+) -> NDArray[np.int64]:
+    """Whole frames per phone.
+
+    What rounding takes from one phone it gives to the next, so that speech rate is kept;
+    a sounding phone has at least one frame.
+    """
+    ideal = np.clip(np.expm1(log_durations.astype(np.float64)), 0.0, _MAX_PHONE_FRAMES)
+    ideal = ideal * pace / (sequence.rate * style.rate)
+    counts = np.zeros(len(ideal), dtype=np.int64)
+    owed = 0.0
+    for index, wish in enumerate(ideal):
+        if sequence.frames[index] != FREE:
+            counts[index] = sequence.frames[index]
+            continue
+        least = 0 if _SILENT[sequence.symbols[index]] else 1
+        counts[index] = max(least, int(np.floor(wish + owed + 0.5)))
+        owed = float(np.clip(owed + wish - counts[index], -1.0, 1.0))
+    if counts.sum() == 0:
+        counts[-1] = 1
+    return counts
+
+
+def _styled(prosody: Tensor, sequence: PhoneSequence, style: Style) -> Tensor:
+    """Predicted (phones, 3) prosody with the wishes of marks and style on top."""
+    device = prosody.device
+    semitones = torch.from_numpy(sequence.semitones).to(device) + style.pitch_semitones
+    decibels = torch.from_numpy(sequence.energy_db).to(device) + style.energy_db
+    voicing = torch.sigmoid(prosody[:, 1])
+    pitch = prosody[:, 0]
+    weight = voicing / voicing.sum().clamp(min=1e-3)
+    centre = (pitch * weight).sum()
+    pitch = centre + (pitch - centre) * style.pitch_range + semitones * _SEMITONE
+    sounding = torch.from_numpy(~_SILENT[sequence.symbols]).to(device)
+    energy = prosody[:, 2] + decibels * _DECIBEL * sounding
+    return torch.stack([pitch, voicing, energy], dim=-1)

@@ -1,0 +1,133 @@
+"""Renders plans to samples: decoder, then vocoder, whole or in chunks, alone or in batches.
+
+Both networks see a fixed number of frames to each side, so a chunk is computed with that
+much context and cut: chunks joined equal the whole, and a padded row equals the row alone
+(to rounding, about 1e-6). Mel frames are decoded once, whatever the chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kouji.models.mini.config import HOP_SAMPLES, NUM_MELS
+from kouji.models.mini.excitation import noise
+from kouji.models.mini.model import AcousticModel
+from kouji.models.mini.plan import Plan
+from kouji.models.mini.vocoder import EDGE_FRAMES, Pitch, Vocoder
+
+FIRST_CHUNK_FRAMES = 20  # 0.4 s: little to wait for
+_CHUNK_GROWTH = 2
+_MAX_CHUNK_FRAMES = 160  # 3.2 s
+
+
+class Renderer:
+    """The two networks that make sound, in their working precision."""
+
+    def __init__(self, acoustic: AcousticModel, vocoder: Vocoder) -> None:
+        self.acoustic, self.vocoder = acoustic, vocoder
+        weight = acoustic.leave.weight
+        self.dtype, self.device = weight.dtype, weight.device
+        self.context = vocoder.stack.reach + EDGE_FRAMES
+
+    @torch.inference_mode()
+    def render_batch(
+        self, plans: Sequence[Plan], seeds: Sequence[int]
+    ) -> list[NDArray[np.float32]]:
+        """Render whole segments together: one (samples,) array per plan."""
+        spans = [(0, plan.num_frames) for plan in plans]
+        mels = self.decode(plans, spans)
+        return self.vocode(plans, mels, spans, seeds)
+
+    @torch.inference_mode()
+    def stream(self, plan: Plan, seed: int) -> Iterator[NDArray[np.float32]]:
+        """Render one segment in chunks that grow."""
+        mel = torch.zeros(0, NUM_MELS, device=self.device)
+        start, size = 0, FIRST_CHUNK_FRAMES
+        while start < plan.num_frames:
+            end = min(start + size, plan.num_frames)
+            if plan.num_frames - end < FIRST_CHUNK_FRAMES:
+                end = plan.num_frames  # no crumb at the end
+            ahead = min(end + self.context, plan.num_frames)
+            if ahead > len(mel):
+                mel = torch.cat([mel, self.decode([plan], [(len(mel), ahead)])[0]])
+            yield self._vocode_span(plan, mel, start, end, seed)
+            start, size = end, min(size * _CHUNK_GROWTH, _MAX_CHUNK_FRAMES)
+
+    def _vocode_span(
+        self, plan: Plan, mel: Tensor, start: int, end: int, seed: int
+    ) -> NDArray[np.float32]:
+        left = max(0, start - self.context)
+        right = min(plan.num_frames, end + self.context)
+        wave = self.vocode([plan], [mel[left:right]], [(left, right)], [seed])[0]
+        return wave[(start - left) * HOP_SAMPLES : (end - left) * HOP_SAMPLES]
+
+    def decode(self, plans: Sequence[Plan], spans: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """Mel frames of a span of each plan, with as much context as the decoder can see.
+
+        returns: (frames, mels) normalised log-mel per plan, float32
+        """
+        reach = self.acoustic.reach
+        wide = [
+            (max(0, start - reach), min(plan.num_frames, end + reach))
+            for plan, (start, end) in zip(plans, spans, strict=True)
+        ]
+        x = _stack([plan.x[a:b] for plan, (a, b) in zip(plans, wide, strict=True)])
+        log_f0 = _stack([plan.log_f0[a:b] for plan, (a, b) in zip(plans, wide, strict=True)])
+        voicing = _stack([plan.voicing[a:b] for plan, (a, b) in zip(plans, wide, strict=True)])
+        mask = _mask([b - a for a, b in wide], self.device)
+        speaker = torch.stack([plan.speaker for plan in plans]).to(self.dtype)
+        mel = self.acoustic.decode(
+            x.to(self.dtype),
+            mask.to(self.dtype),
+            log_f0,
+            torch.sigmoid(voicing) * mask[..., 0],
+            speaker,
+            torch.ones(len(plans), device=self.device),
+        )
+        return [
+            row[start - a : end - a]
+            for row, (start, end), (a, _) in zip(mel, spans, wide, strict=True)
+        ]
+
+    def vocode(
+        self,
+        plans: Sequence[Plan],
+        mels: Sequence[Tensor],
+        spans: Sequence[tuple[int, int]],
+        seeds: Sequence[int],
+    ) -> list[NDArray[np.float32]]:
+        """Samples of exactly the given spans; their edges lack context unless they are ends."""
+        counts = [end - start for start, end in spans]
+        mask = _mask(counts, self.device)
+        cut = list(zip(plans, spans, strict=True))
+        pitch = Pitch(
+            _stack([plan.log_f0[a:b] for plan, (a, b) in cut]),
+            _stack([plan.voicing[a:b] for plan, (a, b) in cut]),
+        )
+        pulses = _stack([plan.pulses[a * HOP_SAMPLES : b * HOP_SAMPLES] for plan, (a, b) in cut])
+        hiss = _stack(
+            [
+                noise(seed, a, b - a).to(self.device)
+                for (a, b), seed in zip(spans, seeds, strict=True)
+            ]
+        )
+        mel = _stack(list(mels)).to(self.dtype)
+        wave = self.vocoder(mel, mask.to(self.dtype), pulses, hiss, pitch).cpu().numpy()
+        return [
+            row[: count * HOP_SAMPLES].astype(np.float32)
+            for row, count in zip(wave, counts, strict=True)
+        ]
+
+
+def _stack(rows: Sequence[Tensor]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+
+
+def _mask(counts: Sequence[int], device: torch.device) -> Tensor:
+    clock = torch.arange(max(counts), device=device)
+    return (clock[None] < torch.tensor(list(counts), device=device)[:, None]).float()[..., None]

@@ -1,0 +1,278 @@
+"""Recipe of the acoustic model: phones, durations and a reference to f0 and mel.
+
+Durations come from the aligner (`kouji align`). References are other utterances of the
+same speaker where there are any. A speaker classifier on the embedding, dropped after
+training, keeps the voices apart.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from kouji.models.mini.config import (
+    ENERGY_BANDS,
+    FRAME_RATE_HZ,
+    LOG_F0_MEAN,
+    LOG_F0_STD,
+    MiniConfig,
+)
+from kouji.models.mini.model import AcousticModel
+from kouji.train.mini_data import (
+    check_keys,
+    clip_path,
+    length_mask,
+    open_split,
+    pad_rows,
+    scaled_mel,
+)
+from kouji.train.store import Store
+
+_DATA_KEYS = {"store": "", "languages": [], "reference_seconds": [2.0, 5.0]}
+_LEAD_FRAMES, _TAIL_FRAMES = 4, 8  # silence kept at the ends of an utterance
+_WEIGHTS = {
+    "mel": 1.0,
+    "f0": 0.5,
+    "voicing": 0.2,
+    "duration": 0.3,
+    "phone_pitch": 0.2,
+    "phone_voicing": 0.1,
+    "phone_energy": 0.2,
+    "speaker": 0.05,
+}
+
+
+class Example(NamedTuple):
+    """One utterance; arrays are (phones,), (frames,) or (frames, mels)."""
+
+    symbols: NDArray[np.int64]
+    tones: NDArray[np.int64]
+    durations: NDArray[np.int64]
+    prosody: NDArray[np.float32]
+    mel: NDArray[np.float32]
+    log_f0: NDArray[np.float32]
+    voiced: NDArray[np.float32]
+    reference: NDArray[np.float32]
+    full_band: float
+    speaker: int
+
+
+def phone_means(
+    values: NDArray[np.float32], weights: NDArray[np.float32], durations: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Weighted mean of frame values over each phone, 0 where nothing weighs.
+
+    values, weights: (frames,); durations: (phones,) that sum to frames
+    """
+    ends = np.cumsum(durations)
+    sums = [
+        np.concatenate([[0.0], np.cumsum(x.astype(np.float64))])
+        for x in (values * weights, weights)
+    ]
+    total, weight = (s[ends] - s[ends - durations] for s in sums)
+    return np.where(weight > 0, total / np.maximum(weight, 1e-9), 0.0).astype(np.float32)
+
+
+class AcousticData(Dataset[Example]):
+    """Aligned utterances of one split."""
+
+    def __init__(self, store: Store, reference_seconds: Sequence[float]) -> None:
+        kept = [i for i in range(len(store)) if len(store.array("aligned_durations", i)) > 2]
+        self.store = store.select(store.rows[kept])
+        self.reference_frames = [round(s * FRAME_RATE_HZ) for s in reference_seconds]
+        names = sorted(speaker.name for speaker in store.speakers)
+        self.speaker_ids = {name: number for number, name in enumerate(names)}
+        self.by_speaker: dict[str, list[int]] = defaultdict(list)
+        for index, clip in enumerate(self.store.clips):
+            self.by_speaker[clip.speaker].append(index)
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.example(index, np.random.default_rng(index))
+
+    def lengths(self) -> list[float]:
+        """Seconds of each clip."""
+        return [clip.seconds for clip in self.store.clips]
+
+    def path(self, index: int) -> str:
+        """Where a clip came from."""
+        return clip_path(self.store, index)
+
+    def example(self, index: int, rng: np.random.Generator) -> Example:
+        """One clip with a random reference of its speaker."""
+        store, clip = self.store, self.store.clip(index)
+        durations = store.array("aligned_durations", index).astype(np.int64)
+        lead = max(0, int(durations[0]) - _LEAD_FRAMES)
+        tail = max(0, int(durations[-1]) - _TAIL_FRAMES)
+        durations[0] -= lead
+        durations[-1] -= tail
+        end = clip.num_frames - tail
+        mel = scaled_mel(store, index)[lead:end]
+        f0 = store.f0(index)[lead:end]
+        voiced = (f0 > 0).astype(np.float32)
+        scaled = (np.log(np.maximum(f0, 1.0)) - LOG_F0_MEAN) / LOG_F0_STD * voiced
+        log_f0 = scaled.astype(np.float32)
+        ones = np.ones(len(mel), dtype=np.float32)
+        prosody = np.stack(
+            [
+                phone_means(log_f0, voiced, durations),
+                phone_means(voiced, ones, durations),
+                phone_means(mel[:, :ENERGY_BANDS].mean(axis=1), ones, durations),
+            ],
+            axis=1,
+        )
+        return Example(
+            store.array("aligned_symbols", index).astype(np.int64),
+            store.array("aligned_tones", index).astype(np.int64),
+            durations,
+            prosody,
+            mel,
+            log_f0,
+            voiced,
+            self.reference(index, rng),
+            float(clip.full_band),
+            self.speaker_ids[clip.speaker],
+        )
+
+    def reference(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """A random stretch of other utterances of the speaker, of this one if it is alone."""
+        wanted = int(rng.integers(self.reference_frames[0], self.reference_frames[1] + 1))
+        own = self.by_speaker[self.store.clip(index).speaker]
+        others = [i for i in rng.permutation(own)[:12] if i != index] or [index]
+        pieces: list[NDArray[np.float32]] = []
+        for other in others:  # short words are joined until there is enough to hear
+            mel = scaled_mel(self.store, int(other))
+            missing = wanted - sum(map(len, pieces))
+            start = int(rng.integers(0, max(1, len(mel) - missing + 1)))
+            pieces.append(mel[start : start + missing])
+            if sum(map(len, pieces)) >= wanted:
+                break
+        return np.concatenate(pieces)
+
+
+class AcousticTrainer(nn.Module):
+    """The model and what is dropped after training: a speaker classifier."""
+
+    def __init__(self, config: MiniConfig, num_speakers: int) -> None:
+        super().__init__()
+        self.acoustic = AcousticModel(config)
+        self.classes = nn.Parameter(torch.randn(num_speakers, config.speaker_channels) * 0.1)
+
+    def speaker_logits(self, speaker: Tensor) -> Tensor:
+        """Scaled cosines between embeddings (batch, channels) and every training speaker."""
+        return (
+            16 * F.normalize(speaker.float(), dim=-1) @ F.normalize(self.classes.float(), dim=-1).T
+        )
+
+
+class MiniAcoustic:
+    """The recipe `mini-acoustic`."""
+
+    keep_float32 = ("mel", "log_f0", "voiced", "prosody", "frame_mask", "phone_mask")
+
+    def __init__(self, data: dict[str, Any], model: dict[str, Any], seed: int) -> None:
+        self.data = check_keys(data, _DATA_KEYS, "data of mini-acoustic")
+        self.mini = MiniConfig.from_dict(model)
+        self.config = self.mini.to_dict()  # kept in checkpoints
+        self.seed = seed
+
+    def build(self) -> nn.Module:
+        """The acoustic model with its training-only classifier."""
+        return AcousticTrainer(self.mini, len(Store(self.data["store"]).speakers))
+
+    def dataset(self, split: str) -> AcousticData:
+        """Aligned clips of `split`."""
+        store = open_split(self.data["store"], split, languages=self.data["languages"])
+        return AcousticData(store, self.data["reference_seconds"])
+
+    def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Pad to one batch."""
+        integers = ("symbols", "tones", "durations")
+        floats = ("prosody", "mel", "log_f0", "voiced", "reference")
+        batch = {n: pad_rows([getattr(e, n) for e in examples], torch.int64) for n in integers}
+        batch |= {n: pad_rows([getattr(e, n) for e in examples], torch.float32) for n in floats}
+        batch["frame_mask"] = length_mask([len(e.mel) for e in examples])
+        batch["phone_mask"] = length_mask([len(e.symbols) for e in examples])
+        batch["reference_mask"] = length_mask([len(e.reference) for e in examples])
+        batch["full_band"] = torch.tensor([e.full_band for e in examples])
+        batch["speaker"] = torch.tensor([e.speaker for e in examples])
+        return batch
+
+    def loss(
+        self, model: nn.Module, batch: dict[str, Tensor], step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Weighted sum of the losses on frames, phones and the embedding."""
+        del step, generator
+        trainer = model
+        acoustic: AcousticModel = trainer.acoustic  # type: ignore[assignment]
+        reference, dtype = batch["reference"], batch["reference"].dtype
+        speaker = acoustic.speaker_encoder(reference, batch["reference_mask"].to(dtype))
+        phone_mask = batch["phone_mask"].to(dtype)
+        encoded = acoustic.encode(batch["symbols"], batch["tones"], phone_mask, speaker)
+        predicted = acoustic.predict_prosody(encoded, phone_mask, speaker)
+        x, mask, base = acoustic.expand(
+            encoded, batch["prosody"], batch["durations"], batch["mel"].shape[1]
+        )
+        voiced = batch["voiced"]
+        heard = acoustic.frame_pitch(x, mask, base, speaker)
+        mel = acoustic.decode(x, mask, batch["log_f0"], voiced, speaker, batch["full_band"])
+
+        valid = batch["frame_mask"]
+        phones = batch["phone_mask"][..., 0]
+        target = batch["prosody"]
+        duration = torch.log1p(batch["durations"].float())
+        pitch_weight = phones * (target[..., 1] > 0.3)
+        losses = {
+            "mel": _mean((mel - batch["mel"]).abs().mean(-1), valid[..., 0]),
+            "f0": _mean((heard.log_f0 - batch["log_f0"]).abs(), voiced),
+            "voicing": _mean(
+                F.binary_cross_entropy_with_logits(heard.voicing, voiced, reduction="none"),
+                valid[..., 0],
+            ),
+            "duration": _mean((predicted.log_duration - duration).square(), phones),
+            "phone_pitch": _mean(
+                (predicted.prosody[..., 0] - target[..., 0]).square(), pitch_weight
+            ),
+            "phone_voicing": _mean(
+                F.binary_cross_entropy_with_logits(
+                    predicted.prosody[..., 1], target[..., 1], reduction="none"
+                ),
+                phones,
+            ),
+            "phone_energy": _mean((predicted.prosody[..., 2] - target[..., 2]).square(), phones),
+            "speaker": F.cross_entropy(trainer.speaker_logits(speaker), batch["speaker"]),  # type: ignore[operator]
+        }
+        total = torch.stack([_WEIGHTS[name] * value for name, value in losses.items()]).sum()
+        metrics: dict[str, Any] = {name: value.detach() for name, value in losses.items()}
+        return total, {**metrics, "weight": valid.sum()}
+
+    def evaluate(
+        self, model: nn.Module, batches: Iterable[dict[str, Tensor]], device: torch.device
+    ) -> dict[str, float]:
+        """Means of every loss over held-out batches; `loss` is that of the mel."""
+        sums: dict[str, float] = defaultdict(float)
+        total = 0.0
+        for batch in batches:
+            batch = {name: value.to(device) for name, value in batch.items()}
+            _, metrics = self.loss(model, batch, 0, torch.Generator())
+            weight = float(metrics.pop("weight"))
+            total += weight
+            for name, value in metrics.items():
+                sums[name] += weight * float(value)
+        means = {name: value / max(total, 1.0) for name, value in sums.items()}
+        return {**means, "loss": means["mel"]}
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean of `values` where `weights` are one; 0 if none are."""
+    return (values.float() * weights).sum() / weights.sum().clamp(min=1.0)

@@ -1,0 +1,65 @@
+"""What the recipes of `mini` share: reading a prepared store as model-ready tensors.
+
+Scales mels as the model expects them, pads batches with exact zeros and picks splits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kouji.errors import ConfigError
+from kouji.models.mini.config import FRAME_RATE_HZ, MEL_MEAN, MEL_STD
+from kouji.train.store import Clip, Store
+
+
+def check_keys(values: dict[str, Any], allowed: dict[str, Any], where: str) -> dict[str, Any]:
+    """Fill `values` up with defaults; a key that has none is a ConfigError naming it."""
+    for key in values:
+        if key not in allowed:
+            raise ConfigError(f"unknown key in {where}", seen=key, allowed=", ".join(allowed))
+    return {**allowed, **values}
+
+
+def open_split(store_path: str | Path, split: str, *, languages: Sequence[str] = ()) -> Store:
+    """The clips of one split, all languages when none are named."""
+    wanted = set(languages)
+    return Store(store_path).subset(
+        lambda clip: clip.split == split and (not wanted or clip.language in wanted)
+    )
+
+
+def scaled_mel(store: Store, index: int) -> NDArray[np.float32]:
+    """(frames, mels) log-mel scaled to about zero mean and unit variance."""
+    return (store.mel(index).astype(np.float32) - MEL_MEAN) / MEL_STD
+
+
+def pad_rows(rows: Sequence[NDArray[Any]], dtype: torch.dtype) -> Tensor:
+    """Stack (length, ...) rows into (batch, longest, ...), zeros at the end."""
+    longest = max(len(row) for row in rows)
+    out = torch.zeros(len(rows), longest, *rows[0].shape[1:], dtype=dtype)
+    for slot, row in zip(out, rows, strict=True):
+        slot[: len(row)] = torch.from_numpy(np.ascontiguousarray(row)).to(dtype)
+    return out
+
+
+def length_mask(lengths: Sequence[int]) -> Tensor:
+    """(batch, longest, 1) float, one where a row still has content."""
+    counts = torch.tensor(list(lengths))
+    return (torch.arange(int(counts.max()))[None] < counts[:, None]).float()[..., None]
+
+
+def clip_path(store: Store, index: int) -> str:
+    """Where a clip came from, for reports."""
+    return store.clip(index).path
+
+
+def clip_seconds(clips: Sequence[Clip]) -> list[float]:
+    """Seconds of mel per clip."""
+    return [clip.num_frames / FRAME_RATE_HZ for clip in clips]

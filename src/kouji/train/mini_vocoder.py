@@ -1,0 +1,184 @@
+"""Recipe of the vocoder: real mels back to real samples, by spectral losses alone.
+
+The source follows the measured f0; a small head learns to read f0 off the mel for when
+no one measures it. Magnitudes are compared at four time-frequency trade-offs
+(multi-resolution STFT loss, Yamamoto et al. 2020) and in the mel itself.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from kouji.audio.features import MINI_MEL, mel_spectrogram
+from kouji.models.mini.config import HOP_SAMPLES, LOG_F0_MEAN, LOG_F0_STD, MiniConfig
+from kouji.models.mini.vocoder import Pitch, Vocoder, source_pulses
+from kouji.train.mini_data import (
+    check_keys,
+    clip_path,
+    clip_seconds,
+    open_split,
+    scaled_mel,
+)
+from kouji.train.store import Store
+
+_DATA_KEYS = {"store": "", "frames": 64}
+_RESOLUTIONS = (2048, 1024, 512, 256)  # STFT windows in samples, hops a quarter of them
+_EDGE_FRAMES = 4  # of a crop, left out of the loss: their windows reach beyond it
+_FLOOR = 1e-4  # magnitudes below are silence; keeps the logarithm from chasing dither
+
+
+class Crop(NamedTuple):
+    """mel (frames, mels), log_f0 and voiced (frames,), wave (samples,)."""
+
+    mel: NDArray[np.float32]
+    log_f0: NDArray[np.float32]
+    voiced: NDArray[np.float32]
+    wave: NDArray[np.float32]
+
+
+class CropData(Dataset[Crop]):
+    """Random crops of equal length."""
+
+    def __init__(self, store: Store, num_frames: int) -> None:
+        long_enough = [i for i, clip in enumerate(store.clips) if clip.num_frames >= num_frames]
+        self.store = store.select(store.rows[long_enough])
+        self.num_frames = num_frames
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, index: int) -> Crop:
+        return self.example(index, np.random.default_rng(index))
+
+    def lengths(self) -> list[float]:
+        """Seconds of each clip."""
+        return clip_seconds(self.store.clips)
+
+    def path(self, index: int) -> str:
+        """Where a clip came from."""
+        return clip_path(self.store, index)
+
+    def example(self, index: int, rng: np.random.Generator) -> Crop:
+        """A crop that begins anywhere in the clip."""
+        store, count = self.store, self.num_frames
+        start = int(rng.integers(0, store.clip(index).num_frames - count + 1))
+        f0 = store.f0(index)
+        known = np.flatnonzero(f0 > 0)
+        contour = np.interp(np.arange(len(f0)), known, f0[known]) if len(known) else f0 + 150.0
+        log_f0 = (np.log(contour) - LOG_F0_MEAN) / LOG_F0_STD
+        wave = store.wave(index, start * HOP_SAMPLES, count * HOP_SAMPLES)
+        span = slice(start, start + count)
+        return Crop(
+            scaled_mel(store, index)[span],
+            log_f0[span].astype(np.float32),
+            (f0[span] > 0).astype(np.float32),
+            wave.astype(np.float32) / 32768.0,
+        )
+
+
+def magnitude(samples: Tensor, window: int) -> Tensor:
+    """STFT magnitudes (batch, bins, frames) of (batch, samples)."""
+    spectrum = torch.stft(
+        samples,
+        window,
+        window // 4,
+        window=torch.hann_window(window, device=samples.device),
+        return_complex=True,
+    )
+    return (spectrum.real.square() + spectrum.imag.square() + 1e-10).sqrt()
+
+
+def spectral_distance(made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean absolute log-magnitude difference and relative magnitude error over resolutions."""
+    logs, shares = [], []
+    for window in _RESOLUTIONS:
+        scale = (window / 2) ** 0.5  # comparable floors at every window length
+        a, b = magnitude(made, window) / scale, magnitude(real, window) / scale
+        logs.append(((a + _FLOOR).log() - (b + _FLOOR).log()).abs().mean())
+        shares.append((a - b).abs().sum() / b.sum().clamp(min=1e-3))
+    return torch.stack(logs).mean(), torch.stack(shares).mean()
+
+
+class MiniVocoder:
+    """The recipe `mini-vocoder`."""
+
+    keep_float32 = ("wave", "log_f0", "voiced")
+
+    def __init__(self, data: dict[str, Any], model: dict[str, Any], seed: int) -> None:
+        self.data = check_keys(data, _DATA_KEYS, "data of mini-vocoder")
+        self.mini = MiniConfig.from_dict(model)
+        self.config = self.mini.to_dict()  # kept in checkpoints
+        self.seed = seed
+
+    def build(self) -> nn.Module:
+        """The vocoder."""
+        return Vocoder(self.mini)
+
+    def dataset(self, split: str) -> CropData:
+        """Crops of `split`."""
+        return CropData(open_split(self.data["store"], split), self.data["frames"])
+
+    def collate(self, examples: Sequence[Crop]) -> dict[str, Tensor]:
+        """Stack crops of equal length."""
+        names = Crop._fields
+        return {
+            name: torch.from_numpy(np.stack([getattr(e, name) for e in examples])) for name in names
+        }
+
+    def loss(
+        self, model: nn.Module, batch: dict[str, Tensor], step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Spectral distances of the inner part, and how well f0 is read off the mel."""
+        del step
+        vocoder: Vocoder = model  # type: ignore[assignment]
+        mel, real = batch["mel"], batch["wave"]
+        mask = torch.ones_like(mel[..., :1])
+        heard = vocoder.pitch_head(mel, mask)
+        pitch = Pitch(batch["log_f0"], 12.0 * batch["voiced"] - 6.0)
+        hiss = torch.randn(real.shape, generator=generator, device=real.device)
+        made = vocoder(mel, mask, source_pulses(pitch), hiss, pitch)
+        edge = _EDGE_FRAMES * HOP_SAMPLES
+        log_distance, share = spectral_distance(made[:, edge:-edge], real[:, edge:-edge])
+        mel_distance = (
+            (mel_spectrogram(made, MINI_MEL) - mel_spectrogram(real, MINI_MEL))[
+                ..., _EDGE_FRAMES:-_EDGE_FRAMES
+            ]
+            .abs()
+            .mean()
+        )
+        voiced = batch["voiced"]
+        f0 = ((heard.log_f0 - batch["log_f0"]).abs() * voiced).sum() / voiced.sum().clamp(min=1)
+        voicing = F.binary_cross_entropy_with_logits(heard.voicing, voiced)
+        total = log_distance + share + 0.5 * mel_distance + 0.3 * f0 + 0.2 * voicing
+        metrics = {
+            "log_distance": log_distance.detach(),
+            "share": share.detach(),
+            "mel": mel_distance.detach(),
+            "f0": f0.detach(),
+            "voicing": voicing.detach(),
+        }
+        return total, metrics
+
+    def evaluate(
+        self, model: nn.Module, batches: Iterable[dict[str, Tensor]], device: torch.device
+    ) -> dict[str, float]:
+        """Means of every loss over held-out crops."""
+        sums: dict[str, float] = defaultdict(float)
+        count = 0
+        for batch in batches:
+            batch = {name: value.to(device) for name, value in batch.items()}
+            generator = torch.Generator(device).manual_seed(0)
+            total, metrics = self.loss(model, batch, 0, generator)
+            for name, value in {**metrics, "loss": total}.items():
+                sums[name] += float(value)
+            count += 1
+        return {name: value / max(count, 1) for name, value in sums.items()}
