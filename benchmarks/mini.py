@@ -92,7 +92,11 @@ def measure_kouji(
     import kouji
 
     torch.set_num_threads(options.threads)
-    tts: Any = kouji.load("mini", precision=options.precision)
+    from kouji.models.precision import choose_precision, read_device_facts
+
+    asked = None if options.precision == "auto" else options.precision
+    dtype = choose_precision(read_device_facts("cpu"), asked).precision
+    tts = kouji.load("mini", precision=dtype, device="cpu")
     voice = tts.enroll(voice_file)
     speech = tts.speak(LONG_TEXT, voice).audio.duration
     next(iter(tts.stream(LONG_TEXT, voice)))
@@ -108,15 +112,16 @@ def measure_kouji(
         statistics.median(seconds for seconds, _ in colds),
         max(megabytes for _, megabytes in colds),
     )
-    return [row], throughput, str(tts.precision)
+    return [row], throughput, dtype
 
 
 def measure_batch(tts: Any, voice: Any, size: int, runs: int) -> float:
     """Seconds of speech made per second when `size` requests are spoken together."""
-    requests = [(SHORT_TEXT, voice)] * size
-    results = tts.speak_batch(requests)
-    speech: float = sum(result.audio.duration for result in results)
-    return speech / median_of(runs, lambda: tts.speak_batch(requests))
+    from kouji.api import SpeechRequest
+
+    requests = [SpeechRequest(SHORT_TEXT, voice)] * size
+    speech: float = sum(result.audio.duration for result in tts.speak_many(requests))
+    return speech / median_of(runs, lambda: tts.speak_many(requests))
 
 
 def cold_start(voice: Path, folder: Path, options: argparse.Namespace) -> tuple[float, float]:

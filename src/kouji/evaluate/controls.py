@@ -72,7 +72,8 @@ def sweep_controls(
     for control in controls:
         measured = []
         for value in control.values:
-            style = Style(**{control.name: value})
+            setting: dict[str, Any] = {control.name: value}
+            style = Style(**setting)
             speech = synthesiser.speak(text, voice, style=style, seed=seed)
             measured.append(control.measure(measure_prosody(speech.audio)))
         sweeps.append(Sweep(control.name, control.unit, control.values, tuple(measured)))
