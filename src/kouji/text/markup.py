@@ -25,8 +25,8 @@ EVENTS = (
 )  # fmt: skip
 MAX_BREAK_SECONDS = 10.0
 _SCOPES = ("strong", "laughter")
-_ESCAPE = re.compile(r"\\([\[\]<>\\])")
 _TOKEN = re.compile(r"\\[\[\]<>\\]|\[|<\|[^<>|\n]*\|>|</?[A-Za-z][^<>\n]*>")
+_BRACKET_TOKEN = re.compile(r"\\[\[\]<>\\]|\[")
 _BREAK = re.compile(r"break\s+(\d{1,6}(?:\.\d{1,6})?)\s*(ms|s)", re.IGNORECASE)
 _SCOPE_TAGS = "<strong>…</strong> and <laughter>…</laughter>"
 
@@ -71,16 +71,19 @@ def parse(text: str) -> list[Piece]:
     return parse_marks(Plain(text, tuple(range(len(text))), tuple(range(1, len(text) + 1))))
 
 
-def parse_marks(plain: Plain) -> list[Piece]:
-    """Pieces of one stretch of text whose characters know their place in the source."""
-    return _MarkParser(plain).run()
+def parse_marks(plain: Plain, *, with_tags: bool = True) -> list[Piece]:
+    """Pieces of one stretch of text whose characters know their place in the source.
+
+    with_tags: False leaves `<` and `>` as plain signs, as in the text of an SSML document
+    """
+    return _MarkParser(plain, _TOKEN if with_tags else _BRACKET_TOKEN).run()
 
 
 class _MarkParser:
     """One walk over one stretch; `_open` is the stack of scopes not closed yet."""
 
-    def __init__(self, plain: Plain) -> None:
-        self._plain, self._text = plain, plain.text
+    def __init__(self, plain: Plain, token: re.Pattern[str]) -> None:
+        self._plain, self._text, self._token = plain, plain.text, token
         self._pieces: list[Piece] = []
         self._open: list[tuple[str, Prosody, int, int]] = []
         self._prosody = plain.prosody
@@ -89,7 +92,7 @@ class _MarkParser:
 
     def run(self) -> list[Piece]:
         position = 0
-        for match in _TOKEN.finditer(self._text):
+        for match in self._token.finditer(self._text):
             if match.start() < position:
                 continue
             self._keep(position, match.start())

@@ -22,7 +22,8 @@ from kouji.types import Language
 
 MAX_DEPTH = 32
 MAX_CHARACTERS = 1_000_000
-_START = re.compile(r"\s*(?:<[?!][^>]*>\s*)*<speak[\s>/]")
+_ROOT = re.compile(r"<speak[\s>/]")
+_PROLOGUE_CHARACTERS = 2000  # how far a declaration before the root may reach
 _ATTRIBUTES = {
     "speak": ("version", "xml:lang", "xml:base"),
     "p": ("xml:lang",),
@@ -54,7 +55,9 @@ _SEMITONES_PER_OCTAVE = 12.0
 
 def is_ssml(text: str) -> bool:
     """True for a text that begins with a `<speak>` document."""
-    return _START.match(text) is not None
+    head = text.lstrip()[:_PROLOGUE_CHARACTERS]
+    found = _ROOT.search(head)
+    return found is not None and (found.start() == 0 or head.startswith(("<?xml", "<!")))
 
 
 def parse_ssml(text: str) -> list[Piece]:
@@ -203,10 +206,12 @@ class _Reader:
         starts = tuple(at for _, at in chars)
         ends = tuple(self._end_of(chars, index, end) for index in range(len(chars)))
         plain = Plain(text, starts, ends, frame.prosody, frame.language)
-        self._pieces += parse_marks(plain)
+        self._pieces += parse_marks(plain, with_tags=False)  # &lt; is a plain sign
 
     def _end_of(self, chars: list[tuple[str, int]], index: int, end: int) -> int:
         sign, at = chars[index]
+        if self._text[at : at + 1] == "&":
+            return self._text.find(";", at) + 1 or at + 1
         if self._text[at : at + 1] == sign:
             return at + 1
         following = chars[index + 1][1] if index + 1 < len(chars) else end
