@@ -45,7 +45,7 @@ class Settings:
     threads: int = _setting(0, low=0)
     min_snr_db: float = 10.0
     min_reference_seconds: float = _setting(1.0, low=0.1)
-    max_reference_seconds: float = _setting(600.0, low=1.0)
+    max_reference_seconds: float = _setting(300.0, low=1.0)
     max_clipped_fraction: float = _setting(0.01, low=0.0)
     consent: str = _setting("attest", *CONSENT_POLICIES)
     watermark: bool = True

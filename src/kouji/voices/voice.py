@@ -81,7 +81,7 @@ class Voice:
             language=language or guess_language(transcript),
             consent=consent,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            report=_plain(report),
+            report=to_plain(report),
         )
 
 
@@ -135,8 +135,8 @@ def voice_id(name: str) -> str:
     return f"{slug}-{hashlib.sha256(folded.encode()).hexdigest()[:8]}"
 
 
-def _plain(report: object) -> Mapping[str, Any]:
-    """A report as values that JSON can hold."""
+def to_plain(report: object) -> Mapping[str, Any]:
+    """A report (dataclass or mapping) as values that JSON can hold; infinities become None."""
     if report is None:
         return {}
     values = asdict(cast(Any, report)) if is_dataclass(report) else dict(cast(Any, report))

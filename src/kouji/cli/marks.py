@@ -1,0 +1,34 @@
+"""`kouji watermark detect`: was this sound made by Kouji?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+watermark_app = typer.Typer(
+    help="Find the inaudible mark in speech.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@watermark_app.callback()
+def _watermark() -> None:
+    """Find the inaudible mark in speech."""
+
+
+@watermark_app.command("detect")
+def detect(recording: Annotated[Path, typer.Argument(help="The sound to examine.")]) -> None:
+    """Print one JSON line with what was found; exit code 1 if there is no mark."""
+    from dataclasses import asdict
+
+    from kouji.audio.load import load_audio
+    from kouji.audio.watermark import detect as find_mark
+    from kouji.cli import session
+
+    session.start()
+    detection = find_mark(load_audio(recording))
+    typer.echo(json.dumps(asdict(detection)))
+    if not detection.found:
+        raise typer.Exit(1)

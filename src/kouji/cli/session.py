@@ -1,0 +1,144 @@
+"""What every command that speaks does first: settings, logging, the model, the voice.
+
+Decides what a `--voice` means (a kept voice, a recording, the packaged sample) and tells the
+user what the consent policy asks. Synthesis and the audit line are `kouji.api`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kouji.config import Settings, load_settings
+from kouji.errors import UsageError
+
+if TYPE_CHECKING:
+    from kouji.voices import Voice
+
+SAMPLE = "sample"
+SAMPLE_TRANSCRIPT = (
+    "his letter is admirably clear and regular, but at least as beautiful as any other Roman type."
+)
+SAMPLE_RIGHTS = "LJ Speech is in the public domain"
+SAMPLE_DATE = "2017-07-05"  # of its publication
+_AUDIO_SUFFIXES = {
+    ".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model to load and how; None and 0 leave the choice to the settings."""
+
+    model: str = "mini"
+    precision: str | None = None
+    threads: int | None = None
+    device: str | None = None
+
+
+def start() -> Settings:
+    """Read the settings and set up logging on stderr."""
+    settings = load_settings()
+    logging.basicConfig(level=settings.log_level.upper(), format="kouji: %(message)s")
+    return settings
+
+
+def load_model(choice: ModelChoice, settings: Settings) -> Any:
+    """The synthesiser, with the caller's options before the operator's settings."""
+    from kouji.api import load
+
+    def chosen(option: str | None, setting: str) -> str | None:
+        value = option or setting
+        return None if value == "auto" else value
+
+    return load(
+        choice.model,
+        precision=chosen(choice.precision, settings.precision),
+        threads=choice.threads or settings.threads or None,
+        device=chosen(choice.device, settings.device),
+    )
+
+
+@dataclass(frozen=True)
+class VoiceChoice:
+    """What stands behind a `--voice`: a kept voice (by its name) or a recording (by its path)."""
+
+    name: str | None = None
+    path: Path | None = None
+
+
+def choose_voice(wanted: str, settings: Settings) -> VoiceChoice:
+    """Decide what `wanted` means before any model is loaded.
+
+    A plain word is a kept voice if there is one, else a file; what looks like a path is a file.
+    raises: UsageError if it is neither, naming the kept voices
+    """
+    from kouji.voices import VoiceStore
+
+    store, path = VoiceStore(settings.home), Path(wanted).expanduser()
+    looks_like_a_file = "/" in wanted or path.suffix.lower() in _AUDIO_SUFFIXES
+    if wanted == SAMPLE or (not looks_like_a_file and wanted in store):
+        return VoiceChoice(name=wanted)
+    if path.is_file():
+        return VoiceChoice(path=path)
+    if path.is_dir():
+        raise UsageError("a voice cannot be a folder", seen=wanted, allowed="a recording")
+    if wanted in store:
+        return VoiceChoice(name=wanted)
+    if looks_like_a_file:
+        raise UsageError("no such voice file", seen=wanted, cure="check the path")
+    kept = [SAMPLE, *(str(values["name"]) for values in store.list())]
+    raise UsageError(
+        "no such voice or file", seen=wanted, allowed=f"a recording, or one of {', '.join(kept)}"
+    )
+
+
+def sample_path() -> Path:
+    """The recording behind the voice `sample`, which comes with the package."""
+    return Path(str(files("kouji") / "data" / "sample_voice.ogg"))
+
+
+def open_voice(
+    tts: Any,
+    choice: VoiceChoice,
+    settings: Settings,
+    *,
+    is_attested: bool,
+    transcript: str | None,
+    tell: Callable[[str], None],
+) -> Voice:
+    """The voice to speak with, after the consent policy agreed.
+
+    is_attested: the caller gave --i-have-consent
+    tell:        prints one line to the user
+    raises:      ConsentError, VoiceError, and what a bad recording raises
+    """
+    from kouji.voices import VoiceStore
+    from kouji.voices.consent import FILE_STATEMENT, attest, require_for_file, require_for_voice
+
+    if choice.name == SAMPLE:
+        return open_sample(tts)
+    if choice.path is None:
+        kept = VoiceStore(settings.home).get(str(choice.name))
+        require_for_voice(kept.name, kept.consent, settings.consent)
+        return kept
+    if require_for_file(settings.consent, is_attested=is_attested):
+        tell(FILE_STATEMENT)
+    consent = attest() if is_attested else None
+    voice: Voice = tts.enroll(choice.path, transcript=transcript, consent=consent)
+    return voice
+
+
+def open_sample(tts: Any) -> Voice:
+    """The voice that comes with the package; its recording is in the public domain."""
+    from kouji.voices import Consent
+
+    consent = Consent("attest", SAMPLE_RIGHTS, SAMPLE_DATE)
+    voice: Voice = tts.enroll(
+        sample_path(), transcript=SAMPLE_TRANSCRIPT, name=SAMPLE, consent=consent
+    )
+    return voice

@@ -1,0 +1,64 @@
+"""Where text comes from: the command line, a file in any usual encoding, or standard input."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from pathlib import Path
+
+from kouji.errors import UsageError
+
+MAX_TEXT_BYTES = 64 << 20  # larger than any book; guards against naming a recording by mistake
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_text(text: str | None, file: Path | None) -> str:
+    """The text to speak from exactly one of the two sources; `-` is standard input.
+
+    raises: UsageError if both or neither is given, or the file is not text
+    """
+    if (text is None) == (file is None):
+        raise UsageError(
+            "exactly one text is needed",
+            seen="both TEXT and --file" if text is not None else "none",
+            allowed='TEXT, --file FILE, or "-" for standard input',
+        )
+    if text is not None and text != "-":
+        return text
+    if file is not None and str(file) != "-":
+        return decode(_read_file(file), str(file))
+    if sys.stdin.isatty():
+        sys.stderr.write("kouji: reading text from the terminal; end it with Ctrl-D\n")
+    return decode(sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), "standard input")
+
+
+def decode(content: bytes, origin: str) -> str:
+    """Text from bytes: by its byte order mark, else UTF-8, else GB 18030.
+
+    raises: UsageError naming `origin` if it is none of these
+    """
+    if len(content) > MAX_TEXT_BYTES:
+        raise UsageError("too much text", seen=origin, allowed=f"up to {MAX_TEXT_BYTES >> 20} MiB")
+    marked = next((name for bom, name in _BOMS if content.startswith(bom)), None)
+    for encoding in [marked] if marked else ["utf-8", "gb18030"]:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+    raise UsageError("this is not a text", seen=origin, allowed="UTF-8, UTF-16 or GB 18030")
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise UsageError(
+            "cannot read the text", seen=f"{path}: {error.strerror}", cure="check the path"
+        ) from error

@@ -1,0 +1,69 @@
+"""`kouji train`: run a recipe; the work is train.loop."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kouji.cli.boundary import say_to_user
+from kouji.errors import ConfigError, UsageError
+
+SIGNAL_BASE = 128  # a run ended by signal n leaves with 128 + n, as shells count
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/mini-acoustic.yaml.")],
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.")] = None,
+    set_values: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a key of run: steps=2000.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Refuse to go on with an earlier run in the folder.")
+    ] = False,
+) -> None:
+    """Train by a recipe, going on from the last checkpoint in its folder if there is one."""
+    from dataclasses import asdict
+
+    from kouji.cli import session
+    from kouji.train.loop import run
+    from kouji.train.recipes import load_recipe
+    from kouji.train.settings import parse_settings
+
+    session.start()
+    plan, settings = load_recipe(recipe)
+    changes = read_changes(set_values or [])
+    if device is not None:
+        changes["device"] = device
+    settings = parse_settings(asdict(settings) | changes)
+    if fresh and any(Path(settings.out).glob("*")):
+        raise UsageError(
+            "the run's folder is not empty", seen=settings.out, cure="leave --fresh out to go on"
+        )
+    result = run(plan, settings)
+    best = "-" if result.best is None else f"{result.best:.4f}"
+    say_to_user(f"{result.status} at step {result.step}, best {best}, saved {result.checkpoint}")
+    if result.signal is not None:
+        raise typer.Exit(SIGNAL_BASE + result.signal)
+
+
+def read_changes(pairs: list[str]) -> dict[str, Any]:
+    """`key=value` pairs with values as YAML scalars; ConfigError for anything else."""
+    import yaml
+
+    changes = {}
+    for pair in pairs:
+        key, is_pair, value = pair.partition("=")
+        if not is_pair or not key:
+            raise ConfigError("--set needs a key and a value", seen=pair, allowed="key=value")
+        try:
+            known = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {key} has no readable value", seen=value) from error
+        with contextlib.suppress(ValueError, TypeError):
+            if isinstance(known, str):  # YAML 1.1 takes 1e-3 for text, nobody else does
+                known = float(known)
+        changes[key.strip().removeprefix("run.")] = known
+    return changes

@@ -1,0 +1,184 @@
+"""`kouji voice`: keep, list, show, remove and check voices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kouji.cli.boundary import say_to_user
+from kouji.errors import ConsentError, UsageError
+
+if TYPE_CHECKING:
+    from kouji.audio.clean import QualityReport
+    from kouji.voices import Consent
+
+voice_app = typer.Typer(help="Keep and check voices.", no_args_is_help=True, rich_markup_mode=None)
+Name = Annotated[str, typer.Argument(help="The name of a kept voice.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead.")]
+
+
+@voice_app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="What to call the voice.")],
+    recording: Annotated[Path, typer.Argument(help="Speech of one person, best 3 to 30 s.")],
+    transcript: Annotated[str | None, typer.Option(help="What is said in it.")] = None,
+    language: Annotated[str | None, typer.Option(help="zh or en.")] = None,
+    consent_file: Annotated[
+        Path | None, typer.Option(help="A recording in which the speaker agrees.")
+    ] = None,
+    attest: Annotated[
+        bool, typer.Option("--attest", help='State: "I have the right to use this voice".')
+    ] = False,
+) -> None:
+    """Check a recording and keep it as a voice."""
+    from kouji.cli import session
+    from kouji.voices import VoiceStore, audit
+    from kouji.voices.consent import require_for_enrolment
+    from kouji.voices.enroll import enroll
+    from kouji.voices.voice import voice_id
+
+    settings = session.start()
+    if language not in (None, "zh", "en"):
+        raise UsageError("unknown language", seen=language, allowed="zh, en")
+    voice_id(name)  # an unusable name is told before the recording is read
+    consent, evidence = _read_consent(consent_file, attest)
+    require_for_enrolment(consent, settings.consent)
+    voice = enroll(
+        recording,
+        settings,
+        name=name,
+        transcript=transcript,
+        language=language,
+        consent=consent,
+    )
+    VoiceStore(settings.home).add(voice, consent_recording=evidence)
+    basis = consent.kind if consent else "policy off"
+    audit.append(settings.audit_file, "voice.add", voice=voice.content_hash, consent=basis)
+    say_to_user(f"kept voice {voice.name!r}: {voice.reference.duration:.1f} s, consent: {basis}")
+
+
+@voice_app.command("list")
+def list_voices(as_json: AsJson = False) -> None:
+    """List the kept voices."""
+    from kouji.cli import session
+    from kouji.voices import VoiceStore
+
+    voices = VoiceStore(session.start().home).list()
+    if as_json:
+        typer.echo(json.dumps(voices, ensure_ascii=False, indent=1))
+        return
+    for values in voices:
+        if "damaged" in values:
+            say_to_user(str(values["damaged"]))
+            continue
+        consent = (values.get("consent") or {}).get("kind", "none")
+        typer.echo(
+            f"{values['name']}\t{values.get('language') or '-'}\t"
+            f"{values.get('duration', 0):.1f} s\tconsent: {consent}\t{values.get('created', '')}"
+        )
+    if not voices:
+        say_to_user("no voice is kept yet; add one with: kouji voice add NAME RECORDING --attest")
+
+
+@voice_app.command("show")
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Print what is known of a voice."""
+    from kouji.cli import session
+    from kouji.voices import VoiceStore
+
+    voice = VoiceStore(session.start().home).get(name)
+    values: dict[str, Any] = {
+        "name": voice.name,
+        "id": voice.id,
+        "duration": round(voice.reference.duration, 3),
+        "language": voice.language,
+        "transcript": voice.transcript,
+        "created": voice.created,
+        "content_hash": voice.content_hash,
+        "consent": voice.consent.to_json() if voice.consent else None,
+        "report": dict(voice.report),
+    }
+    typer.echo(json.dumps(values, ensure_ascii=False, indent=1) if as_json else _lines(values))
+
+
+@voice_app.command("remove")
+def remove(name: Name) -> None:
+    """Forget a voice: its recording, its consent and all that was computed from it."""
+    from kouji.cli import session
+    from kouji.voices import VoiceStore, audit
+
+    settings = session.start()
+    store = VoiceStore(settings.home)
+    store.remove(name)
+    audit.append(settings.audit_file, "voice.remove", name=name)
+    say_to_user(f"removed voice {name!r}")
+
+
+@voice_app.command("check")
+def check(
+    recording: Annotated[Path, typer.Argument(help="The recording to judge.")],
+    as_json: AsJson = False,
+) -> None:
+    """Judge a recording as a reference; exit code 1 if it would be refused."""
+    from kouji.cli import session
+    from kouji.voices.enroll import examine
+    from kouji.voices.voice import to_plain
+
+    report = examine(recording, session.start())
+    if as_json:
+        typer.echo(json.dumps(to_plain(report), ensure_ascii=False, indent=1))
+    else:
+        typer.echo(_lines(_describe(report)))
+    if report.verdict == "refused":
+        raise typer.Exit(1)
+
+
+def _read_consent(file: Path | None, is_attested: bool) -> tuple[Consent | None, bytes | None]:
+    """The consent given on the command line and the recording that proves it."""
+    from kouji.voices.consent import attest as attest_statement
+    from kouji.voices.consent import from_recording
+    from kouji.voices.enroll import require_speech
+
+    if file is None:
+        return (attest_statement() if is_attested else None), None
+    try:
+        evidence = file.read_bytes()
+    except OSError as error:
+        raise ConsentError(
+            "cannot read the consent recording", seen=f"{file}: {error.strerror}"
+        ) from error
+    require_speech(evidence, str(file))
+    return from_recording(evidence), evidence
+
+
+def _describe(report: QualityReport) -> dict[str, Any]:
+    """The figures with their units, the reasons of the verdict last."""
+    low, high = report.pitch_range
+    values = {
+        "duration": f"{report.duration:.2f} s, {report.speech_seconds:.2f} s of it speech",
+        "SNR": f"{report.snr_db:.1f} dB",
+        "clipping": f"{report.clipped_fraction:.2%} of the samples",
+        "loudness": f"{report.loudness_lufs:.1f} LUFS, peak {report.peak:.3f}",
+        "pitch": f"{report.pitch_median_hz:.0f} Hz, mostly {low:.0f} to {high:.0f} Hz",
+        "bandwidth": f"{report.bandwidth_hz:.0f} Hz",
+        "best part": f"{report.best_start:.2f} to {report.best_end:.2f} s",
+        "verdict": report.verdict,
+    }
+    return values | {reason.code: reason.message for reason in report.reasons}
+
+
+def _lines(values: dict[str, Any]) -> str:
+    """Values as aligned lines; a nested mapping follows its key, indented."""
+    width = max(len(key) for key in values) + 1
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            lines.append(f"{key}:")
+            lines += [f"  {line}" for line in _lines(value).splitlines()]
+        else:
+            shown = "-" if value is None or value == {} else value
+            lines.append(f"{key + ':':<{width}} {shown}")
+    return "\n".join(lines)
