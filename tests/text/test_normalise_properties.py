@@ -47,7 +47,7 @@ def check_spoken(result: Normalised) -> None:
             assert re.fullmatch("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]+", item.text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.one_of(ANY, MARKS, st.text(max_size=40)))
 def test_every_character_is_accounted_for_and_speech_is_plain(text: str) -> None:
     result = normalise(text)

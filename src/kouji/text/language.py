@@ -21,10 +21,13 @@ _WORDS = re.compile(
     rf"(?P<zh>[{HANZI}]+)"
     # nor does a Latin word stuck to a digit (5kg, iPhone15, CA1234)
     rf"|(?P<code>(?<=\d)[{LATIN}]+|[{LATIN}]+(?=\d)|(?<=\d )(?:{_UNITS})(?![{LATIN}]))"
+    # nor a letter alone (x, but a and I are words)
+    rf"|(?P<letter>(?<![{LATIN}'])[B-HJ-Zb-z](?![{LATIN}']))"
     rf"|(?P<en>[{LATIN}]+(?:'[{LATIN}]+)*)"
     rf"|(?P<stop>[。！？；!?;\n，、…：]+|[.,:](?=\s|$))"
 )
 _PHRASE_WORDS = 3
+_CHINESE_MARKS = "，。、：；？！¥"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Surroundings:
         self._clauses: list[tuple[int, list[_Run]]] = []  # (end of clause, its runs)
         self._scan()
         has_hanzi = any(run.language == "zh" for _, runs in self._clauses for run in runs)
+        has_hanzi = has_hanzi or any(mark in text for mark in _CHINESE_MARKS)
         self.default: Language = default or ("zh" if has_hanzi else "en")
         self._has_default = default is not None
         self._ends = [end for end, _ in self._clauses]
@@ -56,7 +60,8 @@ class Surroundings:
         if touches_left or (end < len(self._text) and is_hanzi(self._text[end])):
             return "zh"
         index = bisect_left(self._ends, start + 1)
-        runs = self._clauses[index][1] if index < len(self._clauses) else []
+        clause = self._clauses[index][1] if index < len(self._clauses) else []
+        runs = [run for run in clause if run.start < start or run.end > end]
         if not runs:
             return self._nearest_clause(index)
         return self._within(runs, start, end)

@@ -20,7 +20,7 @@ _IRREGULAR = {
 
 def digits(number: str, *, zero: str = "zero") -> str:
     """Digit by digit: "105" -> one zero five; `zero` may be "oh" as in phone numbers."""
-    return " ".join(zero if d == "0" else ONES[int(d)] for d in number if d.isdigit())
+    return " ".join(zero if d == "0" else ONES[int(d)] for d in number if d.isdecimal())
 
 
 def cardinal(number: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from kouji.text.normalise.spoken import Dropped
 
 # NFKC would lose their meaning (x² is not x2, ½ is not 1⁄2): readers know them as they are.
-KEPT = frozenset("²³¹⁰⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞℃℉№™®©…Ω")
+KEPT = frozenset("²³¹⁰⁴⁵⁶⁷⁸⁹⁺⁻½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞℃℉№™®©…Ω，：；？！（）")
 LATIN_LETTERS = {
     "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O",
     "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th",
@@ -36,6 +36,7 @@ SEQUENCE = re.compile(
     "[\U0001f1e6-\U0001f1ff]{2}|[0-9#*]\ufe0f?\u20e3|" + EMOJI + TAIL
     + "(?:\u200d" + EMOJI + TAIL + ")*"
 )  # fmt: skip
+EMOJI_CHAR = re.compile(EMOJI)
 PLAIN = re.compile("[\n -~\u4e00-\u9fff，。、；：？！]+")
 
 
@@ -85,6 +86,8 @@ def _next_cluster(source: str, position: int) -> tuple[str, int]:
     sequence = SEQUENCE.match(source, position)
     if sequence:
         return sequence.group()[0], sequence.end()
+    if source.startswith("\r\n", position):
+        return "\n", position + 2
     end = position + 1
     while end < len(source) and _is_mark(source[end]):
         end += 1
@@ -103,6 +106,8 @@ def _fold_cluster(cluster: str) -> str:
         return base
     if base in LATIN_LETTERS:
         return LATIN_LETTERS[base]
+    if base.isdecimal():  # of any script
+        return str(unicodedata.decimal(base))
     if base.isspace():
         return " "
     if unicodedata.category(base) in ("Cc", "Cf") or _is_mark(base):

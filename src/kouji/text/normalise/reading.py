@@ -61,7 +61,7 @@ def reader(name: str, pattern: str, read: Read) -> Reader:
     return Reader(name, re.compile(pattern.replace("{N}", NUMBER).replace("{H}", HANZI)), read)
 
 
-SPOKEN_TOKEN = re.compile(rf"[{HANZI}]+|[A-Z]+(?![a-z'])|[A-Za-z][a-z']*|[,.?!]")
+SPOKEN_TOKEN = re.compile(rf"[{HANZI}]+|[A-Z]+(?![a-z'])|[A-Za-z][a-z]*(?:'[A-Za-z]+)*|[,.?!]")
 
 
 def spell(letters: str) -> str:

@@ -6,28 +6,55 @@ and nowhere else.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from kouji.text.language import Surroundings, is_hanzi
-from kouji.text.normalise import quantities, words
-from kouji.text.normalise.fold import Folded
+from kouji.text.normalise import (
+    codes,
+    dates,
+    maths,
+    money,
+    quantities,
+    roman,
+    symbols,
+    web,
+    words,
+)
+from kouji.text.normalise.fold import EMOJI_CHAR, Folded
 from kouji.text.normalise.reading import SPOKEN_TOKEN, Reader, View
 from kouji.text.normalise.spoken import SILENT, Dropped, Kind, Spoken
 from kouji.types import Language
 
 PAUSES = {
-    **dict.fromkeys(",、，:：(（)）[]【】{}「」『』《》〈〉—–;；|", ","),
-    **dict.fromkeys(".。…\n", "."),
-    "?": "?", "？": "?", "!": "!", "！": "!",
+    **dict.fromkeys(",、，:：(（)）[]【】〔〕{}「」『』《》〈〉—–;；|", ","),
+    **dict.fromkeys(".。…", "."),
+    "?": "?", "？": "?", "!": "!", "！": "!", "‼": "!", "⁉": "?", "¿": ",", "¡": ",",
 }  # fmt: skip
 _STRENGTH = ",.?!"
-_SILENT = frozenset("\"'«»‹›-_~·•/\\*")
+_OPENING = frozenset("([{（【〔「『《〈¿¡")
+_SILENT = frozenset("\"'«»‹›-_~·•/\\*^‧・▪●○■□◆◇▶►★☆")
 _BY_CLASS: dict[str, tuple[Reader, ...]] = {
-    "digit": quantities.READERS,
-    "letter": words.READERS[1:],
-    "hanzi": words.READERS[:1],
-    "symbol": (),
-}
+    "digit": (
+        *maths.DIGIT_READERS, *web.DIGIT_READERS, *codes.NUMBER_READERS, *dates.DIGIT_READERS,
+        *money.DIGIT_READERS, *quantities.DIGIT_READERS, *codes.DIGIT_READERS,
+        quantities.NUMBER_READER,
+    ),
+    "letter": (
+        *web.LETTER_READERS, *dates.LETTER_READERS, *money.LETTER_READERS, *maths.LETTER_READERS,
+        *roman.LETTER_READERS, *quantities.LETTER_READERS, *words.NAME_READERS,
+        *codes.LETTER_READERS, *words.LETTER_READERS,
+    ),
+    "hanzi": words.HANZI_READERS,
+    "symbol": (
+        *maths.SYMBOL_READERS, *money.SYMBOL_READERS, *codes.SYMBOL_READERS, *web.SYMBOL_READERS,
+        *dates.SYMBOL_READERS, *quantities.SYMBOL_READERS, *roman.SYMBOL_READERS,
+        *symbols.READERS,
+    ),
+}  # fmt: skip
+
+
+_NEWLINES = re.compile(r"\n[ \n]*")
 
 
 class Scanner:
@@ -65,14 +92,33 @@ class Scanner:
         return None
 
     def _read_mark(self, position: int, char: str) -> int:
+        """A pause, or a run of characters dropped for one reason."""
+        if char == "\n":
+            return self._read_newline(position)
         end = position + 1
         mark = PAUSES.get(char)
-        if mark is not None:
+        if char in _OPENING and not self.items:
+            self._drop(position, end, SILENT)
+        elif mark is not None:
             self._pause(mark, position, end)
         else:
-            while end < len(self._folded.text) and _reason(self._folded.text[end]) == _reason(char):
+            reason = _reason(char)
+            is_script = reason.startswith("unsupported")
+            while is_script and end < len(self._folded.text) and (
+                _classify(self._folded.text[end]) == "symbol"
+                and _reason(self._folded.text[end]) == reason
+            ):  # fmt: skip
                 end += 1
-            self._drop(position, end, _reason(char))
+            self._drop(position, end, reason)
+        return end
+
+    def _read_newline(self, position: int) -> int:
+        """A blank line ends a sentence, a broken line is a breath unless the sentence runs on."""
+        match = _NEWLINES.match(self._folded.text, position)
+        end = match.end() if match else position + 1
+        is_blank = self._folded.text.count("\n", position, end) > 1
+        if self.items and (is_blank or not self._folded.text[end : end + 1].islower()):
+            self._pause("." if is_blank else ",", position, end)
         return end
 
     def _span(self, start: int, end: int) -> tuple[int, int]:
@@ -140,7 +186,7 @@ class Scanner:
 
 
 def _classify(char: str) -> str:
-    if char.isascii() and char.isdigit():
+    if char.isascii() and char.isdecimal():
         return "digit"
     if char.isascii() and char.isalpha():
         return "letter"
@@ -148,11 +194,13 @@ def _classify(char: str) -> str:
 
 
 def _reason(char: str) -> str:
-    if char in _SILENT or unicodedata.category(char) in ("Pi", "Pf"):
+    if char in _SILENT or unicodedata.category(char) in ("Pi", "Pf", "Pd", "Ps", "Pe"):
         return SILENT
     if char.isalpha() or unicodedata.category(char).startswith("M"):
         script = unicodedata.name(char, "unknown").split()[0].capitalize()
         return f"unsupported script: {script}"
+    if EMOJI_CHAR.match(char):
+        return "emoji"
     category = unicodedata.category(char)
     return {"Cs": "lone surrogate", "Cn": "unassigned", "Co": "private use"}.get(
         category, "unknown symbol"

@@ -1,0 +1,104 @@
+"""Names of single symbols and of common emoji, in Chinese and in English.
+
+Symbols without a name here are dropped and reported; quotes and joiners are silent.
+"""
+
+from __future__ import annotations
+
+import re
+
+from kouji.text.language import HANZI
+from kouji.text.normalise import chinese, english, maths
+from kouji.text.normalise.emoji import NAMES
+from kouji.text.normalise.reading import Reader, View, reader
+
+_SYMBOLS = {
+    **{sign: names for sign, names in maths.SIGNS.items() if sign not in "-*·/−→"},
+    "@": ("艾特", "at"), "%": ("百分号", "percent"), "‰": ("千分号", "per mille"),
+    "#": ("井号", "hash"), "&": ("和", "and"), "$": ("美元", "dollars"), "€": ("欧元", "euros"),
+    "£": ("英镑", "pounds"), "¥": ("元", "yuan"), "¢": ("美分", "cents"), "−": ("减", "minus"),
+    "°": ("度", "degrees"), "℃": ("摄氏度", "degrees celsius"), "√": ("根号", "square root"),
+    "℉": ("华氏度", "degrees fahrenheit"), "№": ("第", "number"), "©": ("版权所有", "copyright"),
+    "§": ("第", "section"), "→": ("到", "to"), "⇒": ("推出", "implies"), "∑": ("求和", "the sum of"),
+    "∫": ("积分", "the integral of"), "∂": ("偏", "partial"), "∴": ("所以", "therefore"),
+    "∵": ("因为", "because"), "∠": ("角", "angle"), "⊥": ("垂直于", "is perpendicular to"),
+    "∥": ("平行于", "is parallel to"), "△": ("三角形", "triangle"), "∪": ("并", "union"),
+    "∩": ("交", "intersection"), "⊂": ("包含于", "is a subset of"), "∝": ("正比于", "is proportional to"),
+    "℗": ("版权所有", "copyright"), "∅": ("空集", "the empty set"), "∀": ("任意", "for all"),
+    "∃": ("存在", "there exists"), "≪": ("远小于", "is much less than"), "∓": ("负正", "minus or plus"),
+    "≫": ("远大于", "is much greater than"), "≅": ("全等于", "is congruent to"), "″": ("", ""),
+}  # fmt: skip
+
+
+def _symbol(match: re.Match[str], view: View) -> str | None:
+    names = _SYMBOLS.get(match.group())
+    if names is None:
+        return None
+    return names[0] if view.language(match) == "zh" else names[1]
+
+
+def _emoji(match: re.Match[str], view: View) -> str | None:
+    names = NAMES.get(match.group())
+    if names is None:
+        return None
+    return names[0] if view.language(match) == "zh" else names[1]
+
+
+def _circled(match: re.Match[str], view: View) -> str | None:
+    """① to ⑳ and their like, as numbers; Ⓐ as its letter."""
+    from unicodedata import normalize
+
+    plain = "".join(char for char in normalize("NFKC", match.group()) if char.isalnum())
+    if not plain.isascii() or not plain:
+        return None
+    if plain.isdecimal():
+        return chinese.cardinal(plain) if view.language(match) == "zh" else english.cardinal(plain)
+    return plain.upper()
+
+
+def _greek(match: re.Match[str], view: View) -> str | None:
+    names = maths.GREEK.get(match.group())
+    return None if names is None else names[0 if view.language(match) == "zh" else 1]
+
+
+def _per(match: re.Match[str], view: View) -> str | None:
+    """5元/斤, $5/hour, 3 times/week: a slash after a counted thing."""
+    before, after = view.before(match, 14), view.after(match, 6)
+    if re.search(rf"\d\s?[万亿千百]?[{HANZI}a-zA-Z²³]{{1,4}}$", before) and re.match(
+        rf"[{HANZI}]", after
+    ):
+        return "每"
+    counted = re.search(r"(?:[$€£¥]\s?[\d.,]+[kKmM]?|\d\s?[A-Za-z]{2,8})$", before)
+    if counted and re.match("[A-Za-z]", after):
+        return "每" if view.language(match) == "zh" else "per"
+    return None
+
+
+def _arrow(match: re.Match[str], view: View) -> str:
+    return "到" if view.language(match) == "zh" else "to"
+
+
+def _plus_after(match: re.Match[str], view: View) -> str:
+    """100+, 10万+."""
+    return "加" if view.language(match) == "zh" else "plus"
+
+
+def _dash(match: re.Match[str], view: View) -> str:  # noqa: ARG001
+    return ","
+
+
+def _dot(match: re.Match[str], view: View) -> str:
+    return "点" if view.language(match) == "zh" else "dot"
+
+
+READERS: tuple[Reader, ...] = (
+    reader("per", r"/(?=\S)", _per),
+    reader("dash", "--+(?!>)|(?<=[ {H}])[-–—](?=[ {H}])|(?<=[{H}])/(?=[{H}])", _dash),
+    reader("dot", r"(?<!\S)\.(?=[A-Za-z]{2})", _dot),
+    reader("arrow", "(?:-+>|=+>|→|➜|➔)(?=.)", _arrow),
+    reader("plus after", r"(?<=[\d万亿千百])\+(?!\S*\d)", _plus_after),
+    reader("circled", "[\u2460-\u24ff]", _circled),
+    reader("Greek", "[Α-Ωα-ω](?![Α-ώ])", _greek),
+    reader("symbol", r"\S", _symbol),
+    reader("emoji", r"\S", _emoji),
+)
