@@ -66,7 +66,8 @@ def check_bit_rate(format: str, bit_rate: int | None) -> int | None:
 def to_pcm(samples: Samples) -> Pcm:
     """Limit to full scale, then 16 bits; 16-bit sound loaded by us comes back bit for bit."""
     limited = np.clip(samples, -1.0, 1.0) * np.float32(32768.0)
-    return np.minimum(np.rint(limited), 32767).astype(np.int16)
+    pcm: Pcm = np.minimum(np.rint(limited), 32767).astype(np.int16)
+    return pcm
 
 
 def open_codec(
@@ -183,14 +184,15 @@ class _Av:
         self._container = av.open(
             file, "w", format=container_format, options={"flush_packets": "1", **options}
         )
-        self._stream: Any = self._container.add_stream(codec_name, rate=sample_rate, layout="mono")
+        stream: Any = self._container.add_stream(codec_name, rate=sample_rate, layout="mono")
+        self._stream = stream
         if bit_rate is not None:
-            self._stream.bit_rate = bit_rate
+            stream.bit_rate = bit_rate
         if format == "flac":
             self._container.metadata.update(tags)
         elif format == "opus":
-            self._stream.metadata.update(tags)
-        context = self._stream.codec_context
+            stream.metadata.update(tags)
+        context = stream.codec_context
         context.open()
         self._framer = av.AudioResampler(
             context.format, "mono", sample_rate, frame_size=context.frame_size

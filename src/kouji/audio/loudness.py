@@ -40,7 +40,7 @@ def measure_loudness(audio: Audio) -> float:
     A clip shorter than one 0.4 s block is repeated until it fills one: it is then as loud as a
     steady sound of its kind, while padding with silence would call it too quiet.
     """
-    import pyloudnorm  # type: ignore[import-untyped]
+    import pyloudnorm
 
     if len(audio.samples) == 0:
         raise AudioError("an empty clip has no loudness", allowed="one sample or more")
