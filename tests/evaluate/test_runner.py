@@ -131,6 +131,16 @@ def test_an_unknown_measure_is_refused():
         Judges(["beauty"])
 
 
+def test_a_missing_library_is_found_before_any_speech_is_made(set_path, monkeypatch):
+    monkeypatch.setattr(
+        "kouji.evaluate.runner.EXTRAS", (("words", "no_such_library_anywhere", "counting words"),)
+    )
+    synthesiser = FakeSynthesiser()
+    with pytest.raises(UsageError, match="counting words"):
+        evaluate([Model(synthesiser, "mini")], set_path)
+    assert synthesiser.enrolled == []
+
+
 def test_a_missing_extra_names_its_cure():
     with pytest.raises(UsageError, match=r"kouji\[eval\]"):
         import_extra("no_such_library_anywhere", "beauty")

@@ -32,6 +32,7 @@ def import_extra(module: str, purpose: str) -> ModuleType:
         ) from error
 
 
-def is_installed(module: str) -> bool:
-    """True if an optional library can be found, without importing it."""
-    return importlib.util.find_spec(module) is not None
+def require_extra(module: str, purpose: str) -> None:
+    """Raise the same error as `import_extra` if a library is absent, without importing it."""
+    if importlib.util.find_spec(module) is None:
+        import_extra(module, purpose)

@@ -16,6 +16,7 @@ from kouji.errors import KoujiError, UsageError
 from kouji.evaluate.controls import Sweep, sweep_controls
 from kouji.evaluate.items import EvaluationItem, load_set
 from kouji.evaluate.mos import QualityScores
+from kouji.evaluate.optional import require_extra
 from kouji.evaluate.per_zh import PhoneErrors
 from kouji.evaluate.speed import Speed, measure_speed
 from kouji.evaluate.systems import Model, Recordings, Rendering, System
@@ -23,6 +24,11 @@ from kouji.evaluate.wer import Errors
 from kouji.text.phones import is_silence
 from kouji.types import Audio
 
+EXTRAS = (  # measure, the library it stands on, what for
+    ("words", "pocketsphinx", "English word error rate"),
+    ("speaker", "resemblyzer", "speaker similarity"),
+    ("quality", "speechmos", "DNSMOS"),
+)
 MEASURES = ("words", "phones", "speaker", "quality", "pitch", "controls", "speed")
 # One frame of the mel clock: no phone can be shorter.
 MINIMUM_PHONE_SECONDS = 0.02
@@ -79,6 +85,13 @@ class Judges:
                 raise UsageError("unknown measure", seen=name, allowed=", ".join(MEASURES))
         self._measures = frozenset(measures)
         self._embeddings: dict[str, Any] = {}
+
+    def check_libraries(self, items: Sequence[EvaluationItem]) -> None:
+        """Raise UsageError now, before any speech is made, if a needed library is missing."""
+        has_english = any(item.language == "en" for item in items)
+        for measure, module, purpose in EXTRAS:
+            if self.wants(measure) and (has_english or measure != "words"):
+                require_extra(module, purpose)
 
     def wants(self, measure: str) -> bool:
         """True if this measure was asked for."""
@@ -190,6 +203,7 @@ def evaluate(
     """
     items = load_set(set_path, data)[:limit]
     judges = Judges(measures)
+    judges.check_libraries(items)
     reports = [_run_system(system, items, judges, progress) for system in systems]
     return EvaluationReport(set_path.name, len(items), tuple(reports))
 
