@@ -1,10 +1,14 @@
 """English g2p: dictionary, heteronyms, derived words, unknown words, letters."""
 
+import sqlite3
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kouji.text.g2p import english
+from kouji.text.g2p import english, pos
+from kouji.text.g2p.arpabet import read_ipa
+from kouji.text.g2p.lexicon import data_folder, english_lexicon
 from kouji.text.phones import SYMBOL_IDS
 
 
@@ -50,7 +54,11 @@ def test_heteronyms_follow_the_part_of_speech(word, pos, phones):
     [
         ("smartphone's", "S M AA1 R T F OW2 N Z"),
         ("kouji's", "K OW1 JH IY0 Z"),
-        ("fbi's", ""),
+        ("couldn't've", "K UH1 D AH0 N T AH0 V"),
+        ("tokenizers", "T OW1 K AH0 N AY2 Z ER0 Z"),
+        ("googled", "G UW1 G AH0 L D"),
+        ("retweeted", "R IY0"),
+        ("chatbots", "CH AE1 T B"),
     ],
 )
 def test_derived_words_keep_the_sound_of_their_base(word, phones):
@@ -62,8 +70,40 @@ def test_letters_are_named():
     assert english.spell("?") == ()
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz'", max_size=30))
 def test_any_string_of_letters_has_phones(word):
     phones = english.word_to_phones(word)
     assert all(phone.symbol in SYMBOL_IDS for phone in phones)
     assert bool(phones) == any("a" <= letter <= "z" for letter in word)
+
+
+def test_every_sound_of_the_dictionary_has_phones():
+    database = sqlite3.connect(data_folder() / "lexicon.db")
+    rows = database.execute("SELECT phonemes FROM word_phonemes").fetchall()
+    database.close()
+    sounds = {sound for (ipa,) in rows for sound in ipa.split()}
+    assert len(rows) > 100_000
+    assert [sound for sound in sounds if read_ipa(sound) is None] == []
+
+
+def test_words_are_found_by_bisection():
+    database = sqlite3.connect(data_folder() / "lexicon.db")
+    rows = database.execute("SELECT word FROM word_phonemes WHERE id % 997 = 0").fetchall()
+    database.close()
+    missing = [word for (word,) in rows if not english_lexicon().entries(word)]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("sentence", "index", "found"),
+    [
+        ("I will record a song .", 2, "VB"),
+        ("a new record was set", 2, "NN"),
+        ("she read the book yesterday", 1, "VBD"),
+        ("he has read the book", 2, "VBN"),
+        ("to live is good", 1, "VB"),
+    ],
+)
+def test_parts_of_speech(sentence, index, found):
+    assert pos.tag(sentence.split())[index] == found

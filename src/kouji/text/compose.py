@@ -11,14 +11,16 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from kouji.text.g2p import chinese, english, pos
+from kouji.text.g2p.arpabet import is_vowel
 from kouji.text.markup import Break, Phonetic, Piece, Plain
 from kouji.text.normalise import SILENT, Spoken, normalise
-from kouji.text.phones import Phone
+from kouji.text.phones import STRESS_OFFSET, Phone
 from kouji.text.units import Pause, Prosody, Unit, Word
 from kouji.types import Language
 
 MAX_LETTERS = 40  # a longer run of letters is no word: it is read in parts
 MAX_WORD_PHONES = 60
+_THEE = Phone("IY", STRESS_OFFSET)
 _STRENGTH = {",": 0, ".": 1, "?": 2, "!": 3}
 _HANZI = re.compile(r"[\u3400-\u9fff]")
 _WORDY = re.compile(r"[A-Za-z\u3400-\u9fff]")
@@ -67,7 +69,7 @@ class Composer:
             f"{len(''.join(lost))} characters not spoken ({reason}), the first {lost[0][:1]!r}"
             for reason, lost in self._dropped.items()
         ]
-        return _merge(_trim(self._units)), warnings
+        return _merge(_the_before_vowels(_trim(self._units))), warnings
 
     def _plain(self, piece: Plain) -> None:
         if piece.say_as == "letters":
@@ -237,6 +239,21 @@ def _trim(units: list[Unit]) -> list[Unit]:
         if not isinstance(unit, Pause) or unit.seconds is not None:
             return units[index:]
     return []
+
+
+def _the_before_vowels(units: list[Unit]) -> list[Unit]:
+    """`the` sounds like `thee` before a vowel."""
+    result = list(units)
+    for index in range(len(units) - 1):
+        word, following = units[index], units[index + 1]
+        if (
+            isinstance(word, Word)
+            and isinstance(following, Word)
+            and word.spoken.lower() == "the"
+            and is_vowel(following.phones[0])
+        ):
+            result[index] = replace(word, phones=(word.phones[0], _THEE))
+    return result
 
 
 def _merge(units: list[Unit]) -> list[Unit]:

@@ -39,7 +39,7 @@ class SplitLimits:
     """Sizes of segments in phones (about 13 a second of speech).
 
     first_max: the first segment, for early audio; max: any segment; min: shorter sentences
-    are joined with the next one
+    are joined with the next one (the first may be half as long)
     """
 
     first_max: int = 60
@@ -152,11 +152,12 @@ def _next_cut(
 ) -> int | None:
     """Index of the boundary that ends the segment starting at weight `start`, None for the end."""
     sentence_end, reach = total, index
+    shortest = limits.min if start else limits.min / 2  # early audio is worth a short beginning
     for place in range(index, len(boundaries)):
         _, weight, rank = boundaries[place]
         if weight - start <= budget:
             reach = place + 1
-        if rank == SENTENCE and weight - start >= limits.min and weight < total:
+        if rank == SENTENCE and weight - start >= shortest and weight < total:
             sentence_end = weight
             is_crumb = total - weight < limits.min and total - start <= budget  # what would be left
             if is_crumb:

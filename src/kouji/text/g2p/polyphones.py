@@ -88,7 +88,7 @@ PHRASES = {
     "系鞋带": "ji4 xie2 dai4", "系领带": "ji4 ling3 dai4", "给予": "ji3 yu3", "供给": "gong1 ji3",
     "背包": "bei1 bao1", "背着": "bei1 zhe5", "称职": "chen4 zhi2", "对称": "dui4 chen4",
     "曾经": "ceng2 jing1", "炸鸡": "zha2 ji1", "油炸": "you2 zha2", "薄弱": "bo2 ruo4",
-    "薄荷": "bo4 he5", "模样": "mu2 yang4", "落后": "luo4 hou4", "丢三落四": "diu1 san1 la4 si4",
+    "薄荷": "bo4 he5", "模样": "mu2 yang4", "落后": "luo4 hou4", "落下": "luo4 xia4", "数星星": "shu3 xing1 xing5", "和面": "huo2 mian4", "得奖": "de2 jiang3", "丢三落四": "diu1 san1 la4 si4",
     "露面": "lou4 mian4", "说服": "shuo1 fu2", "游说": "you2 shui4", "卷子": "juan4 zi5",
     "圈养": "juan4 yang3", "朴素": "pu3 su4", "下载": "xia4 zai4", "记载": "ji4 zai3",
     "载体": "zai4 ti3", "扎实": "zha1 shi5", "挣扎": "zheng1 zha2", "挣钱": "zheng4 qian2",

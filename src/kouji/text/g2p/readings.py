@@ -50,9 +50,15 @@ def _load(name: str) -> Any:
 
 @lru_cache(maxsize=16384)
 def read_character(character: str) -> Syllable | None:
-    """The usual reading of a character by itself, None when it has none."""
+    """The reading of a character that is a word by itself, None when it has none."""
     if character in CHARACTERS:
         return _numbered(CHARACTERS[character])
+    return _inside_word(character)
+
+
+@lru_cache(maxsize=16384)
+def _inside_word(character: str) -> Syllable | None:
+    """The reading the phrase dictionary takes for granted where it leaves a word out."""
     marked = _character_readings().get(str(ord(character))) if len(character) == 1 else None
     for candidate in (marked or "").split(","):
         syllable = parse_marked(candidate) if candidate else None
@@ -67,15 +73,31 @@ def read_word(word: str) -> tuple[Syllable | None, ...]:
     known = _known_phrase(word)
     if known is None:
         known = _read_parts(word)
-    measure = _MEASURES.get(word[-1])
-    if measure is not None and len(word) > 1 and all(sign in _COUNTS for sign in word[:-1]):
-        known = (*known[:-1], _numbered(measure))
+    last = _last_character(word)
+    if last is not None:
+        known = (*known[:-1], _numbered(last))
     if word in NEUTRAL_WORDS and known[-1] is not None:
         known = (*known[:-1], (known[-1][0], 5))
     return known
 
 
+def _last_character(word: str) -> str | None:
+    """Reading of the last character where the word before it decides, None for no change."""
+    stem, last = word[:-1], word[-1]
+    if not stem or word in PHRASES:
+        return None
+    if last in _MEASURES and all(sign in _COUNTS for sign in stem.removeprefix("第")):
+        return _MEASURES[last]
+    if last == "着" and stem[-1] in "不得":
+        return "zhao2"
+    if last == "了" and stem[-1] in "不得" and len(stem) > 1:
+        return "liao3"
+    is_manner = len(stem) > 2 or (len(stem) == 2 and stem[0] == stem[1])
+    return "de5" if last == "地" and is_manner and word not in phrase_readings() else None
+
+
 def _known_phrase(word: str) -> tuple[Syllable | None, ...] | None:
+    """The reading of a listed phrase or a single character, None for other words."""
     if word in PHRASES:
         return tuple(_numbered(syllable) for syllable in PHRASES[word].split())
     if len(word) > 1 and word in phrase_readings():
@@ -90,13 +112,18 @@ def _read_parts(word: str) -> tuple[Syllable | None, ...]:
     syllables: list[Syllable | None] = []
     start = 0
     while start < len(word):
-        for end in range(min(len(word), start + _MAX_PHRASE), start, -1):
-            part = None if end - start == len(word) else _known_phrase(word[start:end])
-            if part is not None:
-                syllables.extend(part)
-                start = end
-                break
+        end = min(len(word), start + _MAX_PHRASE)
+        while end - start > 1 and not _is_listed(word[start:end], word):
+            end -= 1
+        part = word[start:end]
+        syllables += read_word(part) if len(part) > 1 else [_inside_word(part)]
+        start = end
     return tuple(syllables)
+
+
+def _is_listed(part: str, word: str) -> bool:
+    is_known = part in PHRASES or part in NEUTRAL_WORDS or part in phrase_readings()
+    return is_known and part != word
 
 
 def parse_marked(marked: str) -> Syllable:
