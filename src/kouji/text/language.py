@@ -26,7 +26,6 @@ _WORDS = re.compile(
     rf"|(?P<en>[{LATIN}]+(?:'[{LATIN}]+)*)"
     rf"|(?P<stop>[。！？；!?;\n，、…：]+|[.,:](?=\s|$))"
 )
-_PHRASE_WORDS = 3
 _CHINESE_MARKS = "，。、：；？！¥"
 
 
@@ -51,6 +50,7 @@ class Surroundings:
         has_hanzi = any(run.language == "zh" for _, runs in self._clauses for run in runs)
         has_hanzi = has_hanzi or any(mark in text for mark in _CHINESE_MARKS)
         self.default: Language = default or ("zh" if has_hanzi else "en")
+        self._mixed = has_hanzi
         self._has_default = default is not None
         self._ends = [end for end, _ in self._clauses]
 
@@ -62,21 +62,26 @@ class Surroundings:
         index = bisect_left(self._ends, start + 1)
         clause = self._clauses[index][1] if index < len(self._clauses) else []
         runs = [run for run in clause if run.start < start or run.end > end]
+        if all(self._is_acronym(run) for run in runs):
+            runs = []
         if not runs:
             return self._nearest_clause(index)
         return self._within(runs, start, end)
+
+    def _is_acronym(self, run: _Run) -> bool:
+        """GDP or TDP alone in a clause has the language of the clauses around it."""
+        return run.num_words == 1 and self._text[run.start : run.end].isupper() and self._mixed
 
     def _within(self, runs: list[_Run], start: int, end: int) -> Language:
         if len({run.language for run in runs}) == 1:
             return runs[0].language
         for run in runs:  # inside an English phrase quoted in Chinese
             if run.language == "en" and run.start < start and end < run.end:
-                is_phrase = run.num_words >= _PHRASE_WORDS or run.has_plain
-                return "en" if is_phrase else "zh"
+                return "en" if run.has_plain else "zh"
         latin = sum(run.num_words for run in runs if run.language == "en")
         hanzi = sum(run.num_words for run in runs if run.language == "zh")
         near = min(runs, key=lambda run: max(run.start - end, start - run.end))
-        if near.language == "en" and (near.num_words >= _PHRASE_WORDS or near.has_plain):
+        if near.language == "en" and near.has_plain:
             return "en"
         return "en" if latin > hanzi else "zh"
 

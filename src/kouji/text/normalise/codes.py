@@ -14,23 +14,25 @@ from kouji.text.normalise.reading import Reader, View, reader
 _DIAL = re.compile(
     r"(?:拨打|电话|热线|致电|拨|手机号?码?|打|报警|传真|客服|短信至|\b(?:call|dial|phone|tel|text|fax|hotline)\b"
     r"(?:\s(?:us|me|at|number|him|her|is))*)[是为：:.]?\s?$",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _CODE = re.compile(
     r"(?:验证码|密码|尾号|卡号|账号|帐号|编号|学号|工号|单号|订单号?|QQ群?号?|邮编|邮政编码|号码|房间号?|房号|身份证号?|代码|口令"
-    r"|代号|编码|邀请码|取件码|车牌号?|航班号?|股票|微信号?|"
-    r"\b(?:code|PIN|OTP|password|zip|order|account|room|flight|extension|ext|ID|ISBN|SKU|passcode"
-    r"|suite|apt|apartment|route|highway|bus|boeing|airbus|interstate|number ending in|ending in|serial number)\b\.?)"
+    r"|代号|编码|邀请码|取件码|车牌号?|航班号?|股票|微信号?|会议号|端口号?|门牌号?|分机号?|\d转|(?<![A-Z])(?:ISO|IEEE|RFC|IEC|GB(?:/T)?|DIN|ANSI)|"
+    r"\b(?:code|port|PIN|OTP|password|zip|order|account|room|flight|extension|ext|ID|ISBN|SKU|passcode"
+    r"|suite|apt|apartment|route|highway|bus|boeing|airbus|interstate"
+    r"|number ending in|ending in|serial number)\b\.?)"
     r"(?:后四位)?\s?(?:是|为|is|:|：|#|number|No\.)?\s*(?:#\s?)?$",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _PAIRED = re.compile(
     r"\b(?:room|flight|route|highway|bus|suite|apt|apartment|boeing|airbus|interstate)\b",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _SOFTWARE = re.compile(
     r"(?:\b(?:Python|Ubuntu|Debian|iOS|Android|Java|Node|Chrome|Django|PyTorch|CUDA|macOS|Windows|Swift"
-    r"|Go|Rust|Ruby|PHP|Kubernetes|TensorFlow|[vV]ersion|[rR]elease)|版本号?)\s?[:：是为]?\s?$"
+    r"|Go|Rust|Ruby|PHP|Kubernetes|TensorFlow|[vV]ersion|[rR]elease)|版本号?)\s?[:：是为]?\s?$",
+    re.ASCII,
 )
 
 
@@ -106,12 +108,22 @@ def _version(match: re.Match[str], view: View) -> str | None:
     if len(parts) == 2 and not match["v"] and not _SOFTWARE.search(view.before(match)):
         return None
     is_chinese = view.language(match) == "zh"
+    stage = _say_stage(match, is_chinese)
     named = re.search(r"(?:版本号?|[vV]ersion|版)\s?[:：]?\s?$", view.before(match))
     if is_chinese:
         said = "点".join(_chinese_part(part) for part in parts)
-        return ("V " if match["v"] and not named else "") + said
+        return ("V " if match["v"] and not named else "") + said + stage
     said = " point ".join(english.number(part) for part in parts)
-    return ("version " if match["v"] and not named else "") + said
+    return ("version " if match["v"] and not named else "") + said + stage
+
+
+def _say_stage(match: re.Match[str], is_chinese: bool) -> str:
+    """-beta.3 -> beta three, rc1 -> R C one."""
+    if not match["stage"]:
+        return ""
+    name = match["stage"] if len(match["stage"]) > 2 else match["stage"].upper()
+    say = chinese.number if is_chinese else english.number
+    return f" {name} " + (say(match["step"]) if match["step"] else "")
 
 
 def _chinese_part(part: str) -> str:
@@ -146,26 +158,31 @@ def _model_digits(group: str, is_chinese: bool, text: str) -> str:
     return english.cardinal(group) if is_count else english.digits(group)
 
 
-_LONG = r"(?<![\d.,])"
+_STAGE = r"(?:-?(?P<stage>alpha|beta|rc|dev|pre|post|a|b)\.?(?P<step>\d+)?)?"
 NUMBER_READERS: tuple[Reader, ...] = (
     reader("identity card", r"\d{17}[\dXx](?![\dA-Za-z])", _long_id),
     reader("phone",
-           r"(?:1[3-9]\d[- ]?\d{4}[- ]?\d{4}|0\d{2,3}-\d{7,8}(?:-\d{1,4})?|[48]00-\d{3,4}-\d{3,4}"
+           r"(?:1[3-9]\d[- ]?\d{4}[- ]?\d{4}|0\d{2,3}-\d{3,4}[- ]?\d{4}(?:-\d{1,4})?"
+           r"|\d{3}-\d{3}-\d{3}|[48]00-\d{3,4}-\d{3,4}"
            r"|(?:1[-. ])?\d{3}[-. ]\d{3}[-. ]\d{4}|1-\d{3}-\d{3}-\d{4}|\d{3}-\d{4}"
            r"|0\d{2,4} \d{3,4} \d{3,4})(?![\d-])", _phone),
     reader("dialled", r"\d[\d-]{2,14}(?![\d.:])", _dialled),
     reader("coded", r"[\dA-Za-z]*\d[\dA-Za-z-]*(?![\d.:%]|-\d)", _coded),
-    reader("room", r"(?P<number>\d{3,4})(?=\s?(?:室|号?房(?!子)|号病房|教室|号楼|包厢|国道))", _room),
+    reader("zip code", r"(?:(?<=, [A-Z]{2} )|(?<=D\.C\. ))\d{5}(?:-\d{4})?(?!\d)", _long_id),
+    reader("room", r"(?P<number>\d{3,4})(?=\s?(?:室|号?房(?!子)|号病房|教室|号楼|包厢|国道))",
+           _room),
     reader("bus", r"(?P<number>\d{3})(?=路)", _room),
 )  # fmt: skip
 DIGIT_READERS: tuple[Reader, ...] = (
-    reader("version", r"(?P<v>)(?P<number>\d+(?:\.\d+)+)(?![\d%])", _version),
+    reader("version", rf"(?P<v>)(?P<number>\d+(?:\.\d+)+){_STAGE}(?![\d%])", _version),
     reader("model", r"\d+(?:\.\d+)?(?:-?[A-Za-z]+(?!'))(?:-?\d+)*(?:[A-Za-z\d]*)", _model),
 )  # fmt: skip
 LETTER_READERS: tuple[Reader, ...] = (
-    reader("version", r"(?P<v>[vV]|[Vv]er\.?\s?)(?P<number>\d+(?:\.\d+)*)(?![\dA-Za-z])", _version),
+    reader("version", rf"(?P<v>[vV]|[Vv]er\.?\s?)(?P<number>\d+(?:\.\d+)*){_STAGE}(?![\dA-Za-z])",
+           _version),
     reader("model",
-           r"[A-Za-z]+(?:-[A-Za-z]+)?-?\d+(?:\.\d+)?(?:[A-Za-z\d]+|-\d+(?!\d*[年月日])|-[A-Z]+\d*)*", _model),
+           r"[A-Za-z]+(?:-[A-Za-z]+)?-?\d+(?:\.\d+)?(?:[A-Za-z\d]+|-\d+(?!\d*[年月日])|-[A-Z]+\d*)*",
+           _model),
     reader("model", r"[A-Za-z]·[A-Z\d]{5,6}", _model),
 )  # fmt: skip
 SYMBOL_READERS: tuple[Reader, ...] = (

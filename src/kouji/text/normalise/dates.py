@@ -54,7 +54,8 @@ def _say_date(view: View, match: re.Match[str], year: str, month: str, day: str)
 
 
 def _year_first(match: re.Match[str], view: View) -> str | None:
-    return _say_date(view, match, match["year"], match["month"], match["day"])
+    said = _say_date(view, match, match["year"], match["month"], match["day"])
+    return said + " ," if said and match.group().endswith("T") else said
 
 
 def _year_last(match: re.Match[str], view: View) -> str | None:
@@ -68,7 +69,7 @@ def _year_last(match: re.Match[str], view: View) -> str | None:
 
 def _day_and_month(match: re.Match[str], view: View) -> str | None:
     """3/5 is a date only where a word asks for one."""
-    if not re.search(r"(?:\b(?:on|by|due|until|before|after|since|dated)|日期[:：]?)\s?$",
+    if not re.search(r"(?:\b(?:on|by|due|dated)|日期[:：]?)\s?$",
                      view.before(match)):  # fmt: skip
         return None
     return _say_date(view, match, "", match["first"], match["second"])
@@ -167,6 +168,8 @@ def _english_year(match: re.Match[str], view: View) -> str | None:
 def _time(match: re.Match[str], view: View) -> str | None:
     hour, minute, second = int(match["hour"]), int(match["minute"]), match["second"]
     half = (match["half"] or "")[:1].lower()
+    if hour > 24 and minute < 60 and not half and not second:
+        return _minutes(match, view, hour, minute)
     if hour > 24 or minute > 59 or (second and int(second) > 59):
         return None
     if not half and not second and _SCORE_CUES.search(view.clause(match)):
@@ -174,6 +177,18 @@ def _time(match: re.Match[str], view: View) -> str | None:
     if view.language(match) == "zh":
         return _chinese_time(hour, minute, second, half)
     return _english_time(hour, minute, second, half)
+
+
+def _minutes(match: re.Match[str], view: View, minutes: int, seconds: int) -> str | None:
+    """38:12 on a stop-watch, unless it is a score."""
+    if _SCORE_CUES.search(view.clause(match)):
+        return None
+    if view.language(match) == "zh":
+        if not re.search("用时|时间|成绩|耗时|时长|[第在至到]", view.before(match)):
+            return None
+        return f"{chinese.cardinal(str(minutes))}分{chinese.cardinal(str(seconds))}秒"
+    tail = f"oh {english.ONES[seconds]}" if seconds < 10 else english.cardinal(str(seconds))
+    return f"{english.cardinal(str(minutes))} {tail}"
 
 
 def _chinese_time(hour: int, minute: int, second: str | None, half: str) -> str:
@@ -243,7 +258,8 @@ DIGIT_READERS: tuple[Reader, ...] = (
            r"(?:[, -]+(?P<year>[12]\d{3})(?![\d,]))?", _day_month),
     reader("time", _TIME, _time),
     reader("hour", rf"(?P<hour>\d{{1,2}})\s?{_HALF}", _hour),
-    reader("year span", r"(?P<first>[12]\d{3})(?:年)?[-–—~](?P<second>[12]\d{3})(?=\s?(?:年|学年|赛季))",
+    reader("year span",
+           r"(?P<first>[12]\d{3})年?[-–—~](?P<second>[12]\d{3})(?=\s?(?:[年学]|赛季))",
            _year_span),
     reader("Chinese year", r"(?P<year>\d{4}|\d{2})\s?年(?!代)", _chinese_year),
     reader("Chinese decade", r"(?P<year>(?:1[5-9]|20)\d0)(?=\s?年代)", _chinese_edition),
@@ -251,7 +267,8 @@ DIGIT_READERS: tuple[Reader, ...] = (
            r"(?P<year>(?:19|20)\d{2})(?=\s?(?:款|届|版|春|夏|秋|冬|赛季|财年|学年|年度|奥运|世界杯"
            r"|欧洲杯|亚运|巴黎|东京|北京|上海|全国|中国|国际|世界|高考))", _chinese_edition),
     reader("generation", r"\d{2}(?=后(?![来面天]))", _generation),
-    reader("month or day", r"(?P<number>0?[1-9]|[12]\d|3[01])(?=\s?(?:月(?!球)|[日号](?!本)))", _month_or_day),
+    reader("month or day", r"(?P<number>0?[1-9]|[12]\d|3[01])(?=\s?(?:月(?!球)|[日号](?!本)))",
+           _month_or_day),
     reader("Chinese clock",
            r"(?P<hour>\d{1,2})(?P<point>\s?[点时])(?P<minute>[0-5]\d)(?=\D|$)", _chinese_clock),
     reader("decade", r"(?P<year>\d{0,2}\d0)'?s(?![A-Za-z])", _decade),

@@ -50,7 +50,7 @@ _MEASURED = re.compile(
 )
 _OPERATOR = r"(?:[-+−×÷*/·^=≠≤≥≈≡<>±∈→]|<=|>=|!=|==)"
 _TOKEN = re.compile(
-    rf"(?P<number>{NUMBER})(?P<percent>%)?|(?P<power>[{SUPERSCRIPTS}⁺⁻]+)|(?P<word>[A-Za-z]+)"
+    rf"(?P<top>\d+)⁄(?P<bottom>\d+)|(?P<number>{NUMBER})(?P<percent>%)?|(?P<power>[{SUPERSCRIPTS}⁺⁻]+)|(?P<word>[A-Za-z]+)"
     rf"|(?P<two><=|>=|!=|==)|(?P<sign>[^\s])"
 )
 _TWO = {"<=": "≤", ">=": "≥", "!=": "≠", "==": "="}
@@ -85,6 +85,9 @@ def _say_token(
 ) -> tuple[str, bool]:
     """The words of one token and whether an operand has now been said."""
     text = token.group()
+    if token["top"]:
+        say = chinese.fraction if column == 0 else english.fraction
+        return say(token["top"], token["bottom"]), True
     if token["number"]:
         return _say_number(token, following, column), True
     if token["power"]:
@@ -94,18 +97,24 @@ def _say_token(
             return _FUNCTIONS[text][column], False
         return text.upper(), True
     if text in "()（）[]":
-        return "", text in ")）]"
+        return _say_bracket(token), text in ")）]"
     if text == "√":
         return ("根号", "the square root of")[column], False
     if text == "^":
         return ("的", "to the power of")[column], False
-    if text == "⁄":
-        return ("分之", "over")[column], False
     if text in "-−" and not operand_before:
         return ("负", "minus")[column], False
     if text in GREEK:
         return GREEK[text][column], True
     return SIGNS.get(_TWO.get(text, text), ("", ""))[column], text == "∞"
+
+
+def _say_bracket(token: re.Match[str]) -> str:
+    """A pause around a bracket that holds a sum; none in f(x)."""
+    text, at = token.string, token.start()
+    inside = text[at + 1 :] if text[at] in "(（[" else text[:at]
+    inside = re.split(r"[()（）\[\]]", inside)[0 if text[at] in "(（[" else -1]
+    return "," if re.search(r"[-+−×÷*/⁄]", inside.strip()) else ""
 
 
 def _say_number(token: re.Match[str], following: str, column: int) -> str:  # noqa: ARG001
@@ -179,6 +188,12 @@ def _raise_to(power: str, column: int) -> str:
 
 _FORMULA = rf"(?:[-−±]\s?)?{_ATOM}++(?:\s?{_OPERATOR}\s?(?:[-−±]\s?)?{_ATOM}++)+(?![\dA-Za-z]|\.\d)"
 _START = r"(?<![A-Za-z\d.])"
+
+
+def _root(match: re.Match[str], view: View) -> str:
+    return say_formula(match.group(), 0 if view.language(match) == "zh" else 1)
+
+
 _COMMON: tuple[Reader, ...] = (
     reader("formula", _START + _FORMULA, _with_carets),
     reader("power", rf"(?P<base>{NUMBER}|[A-Za-z](?<![A-Za-z]{{2}})|[{_GREEK}])"
@@ -195,5 +210,5 @@ LETTER_READERS = _COMMON
 SYMBOL_READERS: tuple[Reader, ...] = (
     *_COMMON,
     reader("root", r"√\s?(?P<inside>\d+(?:\.\d+)?|[a-z](?![A-Za-z]))",
-           lambda match, view: say_formula(match.group(), 0 if view.language(match) == "zh" else 1)),
+           _root),
 )  # fmt: skip

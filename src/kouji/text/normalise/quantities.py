@@ -29,6 +29,8 @@ _SPORT = re.compile(
     r"(?:ed)?|edged|goal)\b"
 )
 
+_SCORE_BEFORE = re.compile(r"(?:以|比分[为是]?|赢|胜|won|lost|beat \w+|score (?:is|was))\s?$")
+
 
 def takes_liang(match: re.Match[str], view: View) -> bool:
     """True where a lone 2 that ends at the match's end is said 两."""
@@ -181,6 +183,8 @@ def _fraction(match: re.Match[str], view: View) -> str | None:
     is_chinese = view.language(match) == "zh"
     if (top, bottom) in (("24", "7"), ("9", "11")) and not is_chinese:
         return f"{english.cardinal(top)} {english.cardinal(bottom)}"
+    if top == bottom and not is_chinese and len(top) > 1:
+        return f"{english.cardinal(top)} {english.cardinal(bottom)}"
     if int(bottom) == 0 or top[0] == "0" or bottom[0] == "0":
         return None
     if int(top) > int(bottom) >= 40 and not match["whole"]:  # blood pressure
@@ -208,12 +212,10 @@ def _ratio(match: re.Match[str], view: View) -> str:
 
 def _score(match: re.Match[str], view: View) -> str | None:
     """3-2 is a score only among words of sport."""
-    if not _SPORT.search(view.clause(match)) or re.match(
-        r"\s?(?:[岁天年个月]|[a-z])", view.after(match)
-    ):
-        if not re.search(r"(?:以|比分[为是]?|赢|胜|won|lost|beat \w+|score (?:is|was))\s?$",
-                         view.before(match)):  # fmt: skip
-            return None
+    named = _SCORE_BEFORE.search(view.before(match))
+    counted = re.match(r"\s?(?:[岁天年个月]|[a-z])", view.after(match))
+    if not named and (counted or not _SPORT.search(view.clause(match))):
+        return None
     first, second = match["first"], match["second"]
     if view.language(match) == "zh":
         return f"{chinese.number(first)}比{chinese.number(second)}"
@@ -257,24 +259,32 @@ def _later_unit(match: re.Match[str], view: View) -> str | None:
         return None
     if view.language(match) == "zh":
         return units.chinese_unit(match["unit"])
-    return units.english_unit(match["unit"], singular=False)
+    whole = re.search(rf"\d\s?[{VULGAR}]\s?$|\d \d+/\d+\s?$", view.before(match, 8))
+    return units.english_unit(match["unit"], singular=whole is None)
+
+
+def _height(match: re.Match[str], view: View) -> str:  # noqa: ARG001
+    """1米65 -> 一米六五."""
+    return chinese.digits(match.group())
 
 
 def _dimensions(match: re.Match[str], view: View) -> str | None:
     """1920x1080; with a unit behind, or a sum, it is for others."""
-    if re.match(r"\s?(?:=|[A-Za-z])", view.after(match)):
+    if re.match(rf"\s?(?:=|{units.SIGN}(?![A-Za-z]))", view.after(match)):
         return None
     numbers = re.findall(r"\d+", match.group())
+    is_screen = all(len(number) >= 3 for number in numbers)
     if view.language(match) == "zh":
-        return "乘".join(chinese.digits(number) for number in numbers)
-    return " by ".join(codes.paired(number) for number in numbers)
+        say = chinese.digits if is_screen else chinese.number
+        return "乘".join(say(number) for number in numbers)
+    return " by ".join((codes.paired if is_screen else english.number)(n) for n in numbers)
 
 
 def _bare_unit(match: re.Match[str], view: View) -> str:
     sign = match["unit"]
     if view.language(match) == "zh":
         return units.chinese_unit(sign)
-    return units.english_unit(sign, singular=True)
+    return units.english_unit(sign, singular="/" not in sign)
 
 
 def _leading_point(match: re.Match[str], view: View) -> str:
@@ -297,7 +307,12 @@ _ANY: tuple[Reader, ...] = (
     reader("number", rf"{_SIGN}{_AMOUNT}", _signed(_number)),
 )  # fmt: skip
 DIGIT_READERS: tuple[Reader, ...] = (
-    reader("dimensions", r"\d{3,4}\s?[xX×*]\s?\d{3,4}(?:[xX×*]\d{3,4})?(?![\d.])", _dimensions),
+    reader(
+        "dimensions",
+        r"\d{3,4}\s?[xX×*]\s?\d{3,4}(?:[xX×*]\d{3,4})?(?![\d.])|\d{1,4}x\d{1,4}(?![\d.])",
+        _dimensions,
+    ),
+    reader("height", r"(?<=\d米)\d{2}(?![\d.])", _height),
     reader("ratio", r"\d+(?:\.\d+)?(?:\s?:\s?\d+(?:\.\d+)?)+", _ratio),
     reader("score", r"(?P<first>\d{1,3})\s?[-–]\s?(?P<second>\d{1,3})(?![-–\d./])", _score),
     reader("angle", r"(\d{1,3})°\s?(\d{1,2})'\s?(?:(\d{1,2}(?:\.\d+)?)(?:\"|''))?", _angle),
@@ -324,5 +339,9 @@ SYMBOL_READERS: tuple[Reader, ...] = (
 LETTER_READERS: tuple[Reader, ...] = (
     reader("times sign", r"x(?=\s?\d)", _times_sign),
     reader("later unit", units.PATTERN, _later_unit),
-    reader("bare unit", r"(?P<unit>[kcdm]?m[²³])", _bare_unit),
+    reader(
+        "bare unit",
+        rf"(?P<unit>[kcdm]?m[²³]|(?:{units.SIGN}(?<=[A-Za-z]{{2}})|m)/{units.SIGN})(?![A-Za-z\d²³])",
+        _bare_unit,
+    ),
 )

@@ -41,7 +41,9 @@ def value(numeral: str) -> int | None:
 
 
 def _roman(match: re.Match[str], view: View) -> str | None:
-    numeral = match["numeral"]
+    numeral = match["numeral"].upper()
+    if match["numeral"].islower() and not _COUNT_CUES.search(view.before(match)):
+        return None
     number = value(numeral)
     if number is None:
         return None
@@ -52,6 +54,8 @@ def _roman(match: re.Match[str], view: View) -> str | None:
         return f"the {english.ordinal(str(number))}"
     is_count = _COUNT_CUES.search(before) is not None
     after_article = re.search(r"\b(?:an?|[Aa]n|the)\s$", before)
+    if numeral == "IV" and not is_count and not re.search(r"\b[A-Z][a-z]+\s$", before):
+        return None  # a drip
     if is_count or (_PLAIN.fullmatch(numeral) and not after_article):
         return english.cardinal(str(number))
     return None
@@ -85,6 +89,6 @@ def _sign(match: re.Match[str], view: View) -> str:
 
 
 LETTER_READERS: tuple[Reader, ...] = (
-    reader("Roman numeral", r"(?P<numeral>[IVXLCDM]+)(?![A-Za-z\d&'+#-])", _roman),
+    reader("Roman numeral", r"(?P<numeral>[IVXLCDM]+|[ivx]+)(?![A-Za-z\d&'+#-])", _roman),
 )
 SYMBOL_READERS: tuple[Reader, ...] = (reader("Roman sign", "[\u2160-\u217f]+", _sign),)

@@ -33,7 +33,7 @@ PAUSES = {
 }  # fmt: skip
 _STRENGTH = ",.?!"
 _OPENING = frozenset("([{（【〔「『《〈¿¡")
-_SILENT = frozenset("\"'«»‹›-_~·•/\\*^‧・▪●○■□◆◇▶►★☆")
+_SILENT = frozenset("`\"'«»‹›-_~·•/\\*^‧・▪●○■□◆◇▶►★☆")
 _BY_CLASS: dict[str, tuple[Reader, ...]] = {
     "digit": (
         *maths.DIGIT_READERS, *web.DIGIT_READERS, *codes.NUMBER_READERS, *dates.DIGIT_READERS,
@@ -41,8 +41,9 @@ _BY_CLASS: dict[str, tuple[Reader, ...]] = {
         quantities.NUMBER_READER,
     ),
     "letter": (
-        *web.LETTER_READERS, *dates.LETTER_READERS, *money.LETTER_READERS, *maths.LETTER_READERS,
-        *roman.LETTER_READERS, *quantities.LETTER_READERS, *words.NAME_READERS,
+        *words.NAME_READERS, *web.LETTER_READERS, *dates.LETTER_READERS, *money.LETTER_READERS,
+        *maths.LETTER_READERS,
+        *roman.LETTER_READERS, *quantities.LETTER_READERS,
         *codes.LETTER_READERS, *words.LETTER_READERS,
     ),
     "hanzi": words.HANZI_READERS,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from kouji.text.language import HANZI
-from kouji.text.normalise import chinese, english, maths
+from kouji.text.normalise import chinese, english, maths, units
 from kouji.text.normalise.emoji import NAMES
 from kouji.text.normalise.reading import Reader, View, reader
 
@@ -19,15 +19,22 @@ _SYMBOLS = {
     "£": ("英镑", "pounds"), "¥": ("元", "yuan"), "¢": ("美分", "cents"), "−": ("减", "minus"),
     "°": ("度", "degrees"), "℃": ("摄氏度", "degrees celsius"), "√": ("根号", "square root"),
     "℉": ("华氏度", "degrees fahrenheit"), "№": ("第", "number"), "©": ("版权所有", "copyright"),
-    "§": ("第", "section"), "→": ("到", "to"), "⇒": ("推出", "implies"), "∑": ("求和", "the sum of"),
+    "§": ("第", "section"), "→": ("到", "to"), "⇒": ("推出", "implies"),
+    "∑": ("求和", "the sum of"),
     "∫": ("积分", "the integral of"), "∂": ("偏", "partial"), "∴": ("所以", "therefore"),
     "∵": ("因为", "because"), "∠": ("角", "angle"), "⊥": ("垂直于", "is perpendicular to"),
     "∥": ("平行于", "is parallel to"), "△": ("三角形", "triangle"), "∪": ("并", "union"),
-    "∩": ("交", "intersection"), "⊂": ("包含于", "is a subset of"), "∝": ("正比于", "is proportional to"),
+    "∩": ("交", "intersection"), "⊂": ("包含于", "is a subset of"),
+    "∝": ("正比于", "is proportional to"),
+    "<": ("小于", "less than"), ">": ("大于", "greater than"),
     "℗": ("版权所有", "copyright"), "∅": ("空集", "the empty set"), "∀": ("任意", "for all"),
-    "∃": ("存在", "there exists"), "≪": ("远小于", "is much less than"), "∓": ("负正", "minus or plus"),
+    "∃": ("存在", "there exists"), "≪": ("远小于", "is much less than"),
+    "∓": ("负正", "minus or plus"),
     "≫": ("远大于", "is much greater than"), "≅": ("全等于", "is congruent to"), "″": ("", ""),
 }  # fmt: skip
+
+
+_PERIODS = r"(?:day|week|month|year|hour|night|person|minute|second|min|sec)s?\b"
 
 
 def _symbol(match: re.Match[str], view: View) -> str | None:
@@ -64,6 +71,8 @@ def _greek(match: re.Match[str], view: View) -> str | None:
 def _per(match: re.Match[str], view: View) -> str | None:
     """5元/斤, $5/hour, 3 times/week: a slash after a counted thing."""
     before, after = view.before(match, 14), view.after(match, 6)
+    if re.search(r"\d$", before) and re.match(_PERIODS, after):
+        return "每" if view.language(match) == "zh" else "per"
     if re.search(rf"\d\s?[万亿千百]?[{HANZI}a-zA-Z²³]{{1,4}}$", before) and re.match(
         rf"[{HANZI}]", after
     ):
@@ -72,6 +81,15 @@ def _per(match: re.Match[str], view: View) -> str | None:
     if counted and re.match("[A-Za-z]", after):
         return "每" if view.language(match) == "zh" else "per"
     return None
+
+
+def _per_unit(match: re.Match[str], view: View) -> str | None:
+    """8.2元/L, 3.5万/㎡."""
+    if not re.search(rf"\d\s?[{HANZI}]{{1,2}}$|[¥$€£][\d.,]+$", view.before(match, 14)):
+        return None
+    if view.language(match) == "zh":
+        return "每" + units.chinese_unit(match["unit"])
+    return "per " + units.english_unit(match["unit"], singular=True)
 
 
 def _arrow(match: re.Match[str], view: View) -> str:
@@ -87,14 +105,22 @@ def _dash(match: re.Match[str], view: View) -> str:  # noqa: ARG001
     return ","
 
 
+def _unread(match: re.Match[str], view: View) -> str:  # noqa: ARG001
+    return ""
+
+
 def _dot(match: re.Match[str], view: View) -> str:
     return "点" if view.language(match) == "zh" else "dot"
 
 
 READERS: tuple[Reader, ...] = (
+    reader("per unit", rf"/(?P<unit>{units.SIGN})(?![A-Za-z\d²³])", _per_unit),
     reader("per", r"/(?=\S)", _per),
-    reader("dash", "--+(?!>)|(?<=[ {H}])[-–—](?=[ {H}])|(?<=[{H}])/(?=[{H}])", _dash),
+    reader(
+        "dash", r"(?<=\w)--+(?!>)|--+(?=\s)|(?<=[ {H}])[-–—](?=[ {H}])|(?<=[{H}])/(?=[{H}])", _dash
+    ),
     reader("dot", r"(?<!\S)\.(?=[A-Za-z]{2})", _dot),
+    reader("quote mark", r"(?<![^\n])>", _unread),
     reader("arrow", "(?:-+>|=+>|→|➜|➔)(?=.)", _arrow),
     reader("plus after", r"(?<=[\d万亿千百])\+(?!\S*\d)", _plus_after),
     reader("circled", "[\u2460-\u24ff]", _circled),

@@ -143,7 +143,10 @@ _LETTERS = sorted(UNITS, key=len, reverse=True)
 SIGN = "(?:" + "|".join(re.escape(sign) for sign in _LETTERS) + ")"
 _PER = {"日": "日", "天": "天", "次": "次", "人": "人", "day": "天", "week": "周", "year": "年",
         "month": "月", "hour": "小时", "d": "天", "hr": "小时", "s²": "平方秒"}  # fmt: skip
-PATTERN = rf"(?P<unit>{SIGN}(?:/(?:s²|s2|day|week|year|month|d|{SIGN}))?)(?![A-Za-z²³\d])"
+PATTERN = (
+    rf"(?P<unit>{SIGN}(?:/(?:s²|s2|day|week|year|month|d|{SIGN}))?)(?![A-Za-z²³\d])"
+    r"(?:\.(?=\s[a-z]))?"
+)
 
 
 def chinese_unit(sign: str) -> str:

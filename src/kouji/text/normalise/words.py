@@ -23,7 +23,8 @@ _SHORT = {
     "Est": "established", "vol": "volume", "Vol": "volume", "fig": "figure", "Fig": "figure",
     "figs": "figures", "Figs": "figures", "Univ": "university", "Apt": "apartment",
     "Tel": "telephone", "tel": "telephone", "Jan": "january", "Feb": "february",
-    "Aug": "august", "Sept": "september", "Oct": "october", "Nov": "november", "Dec": "december",
+    "Aug": "august", "Mon": "monday", "Tues": "tuesday", "Wed": "wednesday", "Thurs": "thursday",
+    "Fri": "friday", "Sept": "september", "Oct": "october", "Nov": "november", "Dec": "december",
     "Assn": "association", "Assoc": "associates", "govt": "government", "Govt": "government",
     "max": "max", "min": "min", "misc": "miscellaneous", "ext": "extension", "Ext": "extension",
     "ca": "circa", "cf": "compare", "al": "al", "incl": "including", "tbsp": "tablespoons",
@@ -32,6 +33,7 @@ _SHORT = {
     "Eq": "equation", "eq": "equation", "Ch": "chapter", "ch": "chapter", "Sec": "section",
     "Pl": "place", "Pkwy": "parkway", "Ste": "suite",
 }  # fmt: skip
+_ALSO_WORDS = frozenset("max min al est ca Co Sec Ch ch Ext".split())
 _STREETS = frozenset({"Ave", "Rd", "Blvd", "Ln", "Hwy", "Pl", "Pkwy"})
 _WITHOUT_PERIOD = {
     "Dr": "doctor", "Mr": "mister", "Mrs": "missus", "Ms": "miz", "vs": "versus", "Vs": "versus",
@@ -49,7 +51,7 @@ _TECH = {
     "Next.js": "next JS", "Vue.js": "view JS", "React.js": "react JS", "O'Reilly": "O'Reilly",
     "Notepad++": "notepad plus plus", "B+": "B plus", "G++": "G plus plus", "g++": "G plus plus",
     "w/o": "without", "w/": "with", "n/a": "NA", "N/A": "NA", "c/o": "care of", "b/c": "because",
-    "TCP/IP": "TCP IP", "A/C": "AC", "a/c": "AC", "Ctrl": "control", "Alt": "alt", "E-mail": "e mail",
+    "TCP/IP": "TCP IP", "A/C": "AC", "a/c": "AC", "Ctrl": "control", "E-mail": "e mail",
     "Disney+": "disney plus", "Wi-Fi": "wifi", "wi-fi": "wifi", "WI-FI": "wifi", "CO2": "CO two",
 }  # fmt: skip
 _CAPITAL_WORD = re.compile(r"(?:^|[^A-Za-z])([A-Z']{2,})[^A-Za-z]{1,3}$")
@@ -73,8 +75,8 @@ def _abbreviation(match: re.Match[str], view: View) -> str | None:
         return _TITLES[word] + ("" if view.after(match).strip() else " .")
     if word in ("St", "No", "no", "Nos", "p", "Art"):
         return _ambiguous(match, view, word)
-    if word not in _SHORT or (word in ("max", "min", "al", "est", "ca", "Co", "Sec", "Ch", "ch", "Ext") \
-            and not re.match(r"\s*[a-z0-9,(&]", view.after(match))):  # fmt: skip
+    runs_on = re.match(r"\s*[a-z0-9,(&]", view.after(match)) is not None
+    if word in _ALSO_WORDS and not runs_on:
         return _SHORT[word] + " ." if word in ("al", "est", "Co") else None
     said = _SHORT[word]
     if word in _STREETS:
@@ -120,6 +122,8 @@ def _bare(match: re.Match[str], view: View) -> str | None:
     word = match.group()
     if word == "St" and re.match(r"\s[A-Z][a-z]", view.after(match)):
         return "saint"
+    if word == "St" and re.search(r"[A-Z][a-z]+\s$|\d(?:st|nd|rd|th)\s$", view.before(match)):
+        return "street"
     return _WITHOUT_PERIOD.get(word)
 
 
@@ -193,12 +197,12 @@ _SHORT_NAMES = "|".join(
 HANZI_READERS: tuple[Reader, ...] = (reader("hanzi", "[{H}]+", _hanzi),)
 NAME_READERS: tuple[Reader, ...] = (
     reader("technical name", rf"(?:{_TECH_NAMES})(?![A-Za-z\d+#])", _tech),
-    reader("numbered", r"(?:N[oO]\.?|№)\s?(?P<number>\d+)(?![\d.]*\d)",
-           lambda match, view: None if match.group()[2] not in ". 0123456789" else _numbered(match, view)),
+    reader("numbered", r"N[oO]\.?\s?(?P<number>\d+)(?![\d.]*\d)", _numbered),
 )  # fmt: skip
 LETTER_READERS: tuple[Reader, ...] = (
     reader("abbreviation", rf"(?P<word>{_SHORT_NAMES})\.(?![A-Za-z]\b)", _abbreviation),
-    reader("dotted letters", r"(?:Ph\.D\.?|(?:[A-Za-z]\.){2,}(?![A-Za-z]{2})|(?:[A-Za-z]\.)+[A-Za-z](?![A-Za-z]))",
+    reader("dotted letters", r"(?:Ph\.D\.?|(?:[A-Za-z]\.){2,}(?![A-Za-z]{2})"
+           r"|(?:[A-Za-z]\.)+[A-Za-z](?![A-Za-z]))",
            _dotted),
     reader("initial", r"(?P<letter>[A-Z])\.(?=\s?[A-Z])", _initial),
     reader("joined letters", r"(?P<left>[A-Z]{1,3})\s?&\s?(?P<right>[A-Z]{1,3})(?![A-Za-z])",
