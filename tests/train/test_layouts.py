@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kouji.errors import DataError
+from kouji.errors import DataError, UsageError
 from kouji.train.layouts import SourceClip, read_clips
 
 
@@ -146,9 +146,9 @@ def test_recordings_without_text_say_what_to_do(tmp_path: Path) -> None:
 def test_empty_absent_and_unknown(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no clips found"):
         read_clips(tmp_path)
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(UsageError, match="does not exist"):
         read_clips(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="unknown layout"):
+    with pytest.raises(UsageError, match="unknown layout"):
         read_clips(tmp_path, "vctk")
     with pytest.raises(DataError, match="layout ljspeech"):
         read_clips(tmp_path, "ljspeech")

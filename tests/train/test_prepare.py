@@ -255,6 +255,25 @@ def test_wrong_settings(tmp_path: Path) -> None:
         prepare_data(tmp_path, tmp_path / "out", PrepareSettings(num_workers=-1))
     with pytest.raises(ConfigError, match="validation"):
         SplitRules(valid_percent=80)
+    with pytest.raises(ConfigError, match="duration"):
+        ClipRules(min_seconds=5, max_seconds=2)
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], home_dir: Path) -> None:
+    from kouji.cli.boundary import run_command
+
+    assert home_dir
+    root = make_pairs(tmp_path / "data", 4)
+    (root / "spk0/u0.wav").write_bytes(b"broken")
+    out = tmp_path / "out"
+    options = ["--out", str(out), "--workers", "0", "--held-out-speakers", "spk1"]
+    assert run_command(["prepare", str(root), *options]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("3 clips, 0.00 h, 2 speakers")
+    assert "u0.wav: unreadable" in said.err
+    assert {clip.speaker for clip in Store(out).clips if clip.split == "test"} == {"spk1"}
+    assert run_command(["prepare", str(tmp_path / "none"), *options]) == 2
+    assert capsys.readouterr().err.startswith("kouji: the data folder does not exist")
 
 
 @pytest.mark.parametrize(("rate", "full"), [(16000, False), (22050, True), (24000, True)])

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from kouji.cli.boundary import say_to_user
+
+_SHOWN = 10  # refused clips named on the terminal; the report has them all
 
 
 def prepare(
@@ -36,33 +43,47 @@ def prepare(
 
     A run that was stopped goes on where it was when started again.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from kouji.cli import session
+    from kouji.train.clip_features import ClipRules
+    from kouji.train.held_out import SplitRules
+    from kouji.train.prepare import PrepareSettings, prepare_data
 
-    from ..train.clip_features import ClipRules
-    from ..train.held_out import SplitRules
-    from ..train.prepare import PrepareSettings, prepare_data
-
+    session.start()
     settings = PrepareSettings(
         rules=ClipRules(min_seconds=min_seconds, max_seconds=max_seconds, min_snr_db=min_snr),
         splits=SplitRules(held_out_speakers, valid_percent),
         layout=layout,
         num_workers=workers,
     )
-    columns = ("preparing", BarColumn(), MofNCompleteColumn(), "left", TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("prepare", total=None)
-        result = prepare_data(
-            data,
-            out,
-            settings,
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+    with _clip_bar() as show:
+        result = prepare_data(data, out, settings, on_progress=show)
     store = result.store
     hours = sum(clip.seconds for clip in store.clips) / 3600
     typer.echo(
         f"{len(store)} clips, {hours:.2f} h, {len(store.speakers)} speakers in {out}; "
         f"{len(result.skipped)} left out, see {result.report}"
     )
-    for skip in result.skipped[:10]:
-        typer.echo(f"  left out: {skip.path}: {skip.reason}, {skip.detail}", err=True)
+    for skip in result.skipped[:_SHOWN]:
+        say_to_user(f"left out {skip.path}: {skip.reason}, {skip.detail}")
+    if len(result.skipped) > _SHOWN:
+        say_to_user(f"and {len(result.skipped) - _SHOWN} more in the report")
+
+
+@contextmanager
+def _clip_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar of clips with the time left, from the first clips on, if somebody watches."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = ("preparing", BarColumn(), MofNCompleteColumn(), "left", TimeRemainingColumn())
+    progress = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+    task = progress.add_task("preparing", total=None)
+
+    def show(done: int, total: int) -> None:
+        progress.start()
+        progress.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        progress.stop()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.features import MINI_MEL
-from ..errors import AudioError, KoujiError, TextError
+from ..errors import AudioError, ConfigError, TextError
 from ..types import Audio, Samples
 from .layouts import SourceClip
 from .transcript import transcript_phones
@@ -50,6 +50,14 @@ class ClipRules:
     free_seconds: float = 2.0
     max_phones_per_second: float = 25.0
     level_dbfs: float = -23.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_seconds < self.max_seconds:
+            raise ConfigError(
+                "the limits of a clip's duration contradict each other",
+                seen=f"{self.min_seconds} to {self.max_seconds} s",
+                allowed="0 < least < most",
+            )
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ def _load(source: SourceClip) -> Audio:
         raise _Refused("missing", "no such file")
     try:
         audio = load_audio(source.path, sample_rate=SAMPLE_RATE)
-    except (AudioError, KoujiError) as error:
+    except AudioError as error:
         raise _Refused("unreadable", str(error)) from error
     if not np.isfinite(audio.samples).all():
         raise _Refused("unreadable", "samples are not finite")
@@ -134,7 +142,7 @@ def _check(measured: Measured, num_phones: int, rules: ClipRules) -> None:
     tests = (
         ("too_short", seconds < rules.min_seconds, f"{seconds:.2f} s < {rules.min_seconds} s"),
         ("too_long", seconds > rules.max_seconds,
-         f"{seconds:.2f} s > {rules.max_seconds} s; cut it at pauses into 2 to 12 s with texts"),
+         f"{seconds:.2f} s > {rules.max_seconds} s; cut it (`kouji slice`) and write each text"),
         ("silent", measured.level_dbfs < rules.silence_dbfs, f"{measured.level_dbfs:.1f} dBFS"),
         ("clipped", measured.clipped > rules.max_clipped, f"{measured.clipped:.2%} of samples"),
         ("noisy", measured.snr_db < rules.min_snr_db, f"SNR about {measured.snr_db:.1f} dB"),

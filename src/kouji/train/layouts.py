@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import DataError, UsageError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm", ".aac")
 TEXT_SUFFIXES = (".txt", ".lab")
@@ -52,13 +52,14 @@ def read_clips(data: str | Path, layout: str = "auto") -> tuple[str, list[Source
 
     layout:  one of `READERS` or auto
     returns: the layout's name and its clips
-    raises:  DataError if the layout is unknown, not recognised, or has no clips
+    raises:  UsageError if there is no such folder or layout; DataError if the layout is not
+             recognised or has no clips
     """
     root = Path(data)
     if not root.exists():
-        raise DataError("the data folder does not exist", seen=root)
+        raise UsageError("the data folder does not exist", seen=root)
     if layout != "auto" and layout not in READERS:
-        raise DataError("unknown layout", seen=layout, allowed=f"auto, {', '.join(READERS)}")
+        raise UsageError("unknown layout", seen=layout, allowed=f"auto, {', '.join(READERS)}")
     names = READERS if layout == "auto" else {layout: READERS[layout]}
     for name, reader in names.items():
         clips = sorted(reader(root), key=lambda clip: clip.id)
@@ -75,7 +76,7 @@ def _nothing_found(root: Path, layout: str) -> DataError:
             seen=f"{recordings} audio files under {root}",
             allowed="a manifest, or a .txt with the same name beside each recording",
             cure="cut long recordings into utterances of 2 to 12 s "
-            "(kouji.audio.slice.slice_recording), write what is said in each into a .txt "
+            "(`kouji slice RECORDING --out FOLDER`), write what is said in each into a .txt "
             "beside it, and prepare again",
         )
     return DataError(

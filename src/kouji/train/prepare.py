@@ -207,7 +207,7 @@ def _compute(
 
     # spawn: forking a process that runs torch threads can deadlock the child
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(settings.num_workers, context, _single_thread) as pool:
+    with ProcessPoolExecutor(settings.num_workers, context, _start_worker) as pool:
         jobs: dict[Future[None], Part] = {
             pool.submit(compute_part, part, folder, settings.rules): part for part in missing
         }
@@ -226,11 +226,29 @@ def _compute(
             raise
 
 
-def _single_thread() -> None:
-    """Workers share the machine by processes; threads inside each would only fight."""
+def _start_worker() -> None:
+    """Start a worker: one thread, and Ctrl-C left to the parent, which lets parts finish.
+
+    Workers share the machine by processes; threads inside each would only fight.
+    """
+    import signal
+    import threading
+
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """End this worker when its parent is gone: killed, it cannot tell a pool to stop."""
+    from multiprocessing import connection, parent_process
+
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def compute_part(part: Part, folder: Path, rules: ClipRules) -> None:
