@@ -253,6 +253,7 @@ def save_recogniser(network: Recogniser, folder: Path, record: dict[str, Any]) -
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().half().contiguous() for k, v in network.state_dict().items()}
     save_file(tensors, folder / "recogniser.safetensors")
+    (folder / "recogniser.safetensors").chmod(0o644)  # safetensors writes for the owner only
     config = {
         "model": network.config.to_dict(),
         "classes": [str(phone) for phone in phone_classes()],
