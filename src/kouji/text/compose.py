@@ -136,10 +136,12 @@ class Composer:
     def _phonetic(self, piece: Phonetic) -> None:
         self._last = piece.language
         if piece.language == "zh":
-            for phones in piece.syllables:
-                hanzi = _Hanzi(
-                    chinese.FIXED, piece.start, piece.end, piece.prosody, phones, piece.text
-                )
+            written = piece.text.split()
+            if len(written) != len(piece.syllables):
+                written = [piece.text] * len(piece.syllables)
+            for text, phones in zip(written, piece.syllables, strict=True):
+                span = (piece.start, piece.end)
+                hanzi = _Hanzi(chinese.FIXED, *span, piece.prosody, phones, text)
                 self._stretch.append(hanzi)
             return
         self._end_stretch()
@@ -273,7 +275,9 @@ def _merge(units: list[Unit]) -> list[Unit]:
         ):
             joint = "" if unit.language == "zh" else " "
             spoken = last.spoken + joint + unit.spoken
-            merged[-1] = replace(last, spoken=spoken, phones=last.phones + unit.phones)
+            text = last.text if last.text == unit.text else last.text + joint + unit.text
+            phones = last.phones + unit.phones
+            merged[-1] = replace(last, text=text, spoken=spoken, phones=phones)
         else:
             merged.append(unit)
     return merged
