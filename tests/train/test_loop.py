@@ -131,6 +131,9 @@ def test_single_nan_step_is_skipped_and_changes_nothing(
     )
     assert same(export_weights(whole.checkpoint), export_weights(before.checkpoint))
     assert "step 5 was skipped: loss nan, clips clips/" in capsys.readouterr().err
+    record = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-2])
+    assert (record["kind"], record["step"], record["loss"]) == ("skipped", 5, "nan")
+    assert all(clip.startswith("clips/") for clip in record["clips"])
 
 
 def test_diverged_loss_stops_with_the_last_good_checkpoint(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
+from torch.multiprocessing.spawn import ProcessException, start_processes
 
 from kouji.errors import ConfigError, KoujiError, TrainingError
 
@@ -134,9 +134,9 @@ def spawn(target: Callable[..., Any], args: tuple[Any, ...], num_processes: int)
             try:
                 while not context.join():
                     pass
-            except ProcessRaisedException:
+            except ProcessException as error:
                 if not any(Path(folder).iterdir()):
-                    raise
+                    raise TrainingError("a process of the run failed", seen=error) from error
         outcomes = [pickle.loads(path.read_bytes()) for path in sorted(Path(folder).iterdir())]
     for outcome in outcomes:
         if isinstance(outcome, KoujiError):

@@ -8,6 +8,7 @@ no data and no terminal (recipes, loader and monitor do).
 from __future__ import annotations
 
 import dataclasses
+import math
 import signal
 import threading
 import time
@@ -341,9 +342,11 @@ class _Run:
             raise self._with_checkpoint(error) from error
         if verdict.is_finite:
             self._losses.append(loss)
-            self._norms.append(norm)
+            if math.isfinite(norm):
+                self._norms.append(norm)
         else:
             self.monitor.say(f"step {item.step} was skipped: loss {loss}, clips {clips()}")
+            self.monitor.skipped(item.step, loss, names)
 
     def _with_checkpoint(self, error: TrainingError) -> TrainingError:
         last = self.saved or "none was written yet"

@@ -50,12 +50,19 @@ class Monitor:
         """Log numbers under `kind` ("train", "valid") to log.jsonl and TensorBoard."""
         if not self.is_active:
             return
-        record = {"step": step, "kind": kind, **{k: _short(v) for k, v in values.items()}}
-        with (self._folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self._write({"step": step, "kind": kind, **{k: _short(v) for k, v in values.items()}})
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def skipped(self, step: int, loss: float, clips: list[str]) -> None:
+        """Note a step whose update was skipped, and the clips in it, in log.jsonl."""
+        if self.is_active:
+            self._write({"step": step, "kind": "skipped", "loss": _short(loss), "clips": clips})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        with (self._folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
     def audio(self, name: str, samples: Tensor, sample_rate: int, step: int) -> None:
         """samples: (samples,) in [-1, 1]."""
