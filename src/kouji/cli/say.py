@@ -154,7 +154,7 @@ def combine_style(style: str | None, speed: float, pitch: float, volume: float) 
 
     base = parse_style(style) if style else Style()
     if not is_moved:
-        return base
+        return style  # understood; the words themselves go on, as models may want them
     return replace(
         base,
         rate=base.rate * speed,
