@@ -14,6 +14,7 @@ import json
 import math
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,7 +120,10 @@ def measure_survival(folder: Path, num_clips: int) -> dict[str, dict[str, float]
         payload = int(rng.integers(1 << 32))
         marked = watermark.embed(speech, RATE, payload)
         snr.append(10 * math.log10((speech**2).sum() / ((marked - speech) ** 2).sum()))
-        quality.append(wideband_pesq(speech, marked))
+        if len(snr) % 4 == 1:  # a clip takes PESQ longer than all the rest
+            quality.append(wideband_pesq(speech, marked))
+        if len(snr) % 20 == 0:
+            print(f"{len(snr)} clips", file=sys.stderr, flush=True)
         for name, attack in ATTACKS.items():
             found = watermark.detect(attack(marked))
             results[name].append((found.found, found.payload == payload, found.score))
@@ -138,6 +142,7 @@ def measure_survival(folder: Path, num_clips: int) -> dict[str, dict[str, float]
         "clips": len(snr),
         "snr_db": float(np.median(snr)),
         "snr_db_lowest": float(np.min(snr)),
+        "pesq_clips": len(quality),
         "pesq_wb": float(np.nanmedian(quality)),
         "pesq_wb_5_percent": float(np.nanquantile(quality, 0.05)),
     }
