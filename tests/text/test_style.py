@@ -62,6 +62,12 @@ TABLE = [
     ("in a Sichuan dialect, happily", "+++", "happy", "sichuan"),
     ("calm, then angry", "+++", "angry", None),
     ("快，慢", "-00", None, None),
+    ("slightly faster than normal", "+00", None, None),
+    ("带点忧伤", "---", "sad", None),
+    ("语速快一点，音调低一点", "+-0", None, None),
+    ("in a monotone", "000", "robot", None),
+    ("a little less loud", "00-", None, None),
+    ("语速适中，情绪饱满", "000", None, None),
 ]
 
 
@@ -98,6 +104,10 @@ def test_words_move_the_right_way(text, moves, emotion, dialect):
         ("低2个半音", "pitch_semitones", -2.0),
         ("高两个半音", "pitch_semitones", 2.0),
         ("-6 dB", "energy_db", -6.0),
+        ("pitch +3", "pitch_semitones", 3.0),
+        ("音调-2", "pitch_semitones", -2.0),
+        ("rate=1.3, pitch=+2st", "rate", 1.3),
+        ("speed 120%", "rate", 1.2),
         ("happy, 0.9x", "rate", 0.9),
     ],
 )

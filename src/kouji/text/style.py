@@ -301,6 +301,12 @@ _PATTERNS: tuple[tuple[str, str, str], ...] = (
     ),
     ("pitch", rf"(高|低|升|降|升高|降低)\s*{_NUMBER}\s*个?半音()", ""),
     ("pitch", rf"([+-]?){_NUMBER}\s*个?半音()", ""),
+    ("pitch", rf"(?:pitch|音调|音高|声调)\s*[:=]?\s*([+-]){_NUMBER}()", ""),
+    (
+        "energy",
+        rf"(?:volume|energy|loudness|音量)\s*[:=]?\s*([+-]){_NUMBER}(?:\s*(?:db|分贝))?()",
+        "",
+    ),
     ("energy", rf"([+-]?){_NUMBER}\s*(?:db|分贝)(?:\s*(louder|quieter|softer))?", ""),
 )  # fmt: skip
 _FRACTIONS = {

@@ -21,19 +21,19 @@ class Effect(NamedTuple):
 # Moods and manners: the prosody that stands for each, after the tendencies summarised by
 # K. Scherer, "Vocal communication of emotion" (2003); sizes chosen to stay natural.
 MOODS: dict[str, tuple[Effect, str]] = {
-    "happy": (Effect(1.06, 1.5, 2.0, 1.25), "happy happily cheerful cheerfully joyful glad merry delighted smiling 高兴 开心 快乐 愉快 欢快 喜悦 欢乐 欣喜 乐呵呵 轻快 喜气洋洋 笑着"),
+    "happy": (Effect(1.06, 1.5, 2.0, 1.25), "happy happily cheerful cheerfully joyful glad merry delighted smiling friendly upbeat bright 友好 高兴 开心 快乐 愉快 欢快 喜悦 欢乐 欣喜 乐呵呵 轻快 喜气洋洋 笑着"),
     "excited": (Effect(1.12, 2.0, 3.0, 1.35), "excited excitedly enthusiastic enthusiastically thrilled energetic lively passionate 兴奋 激动 热情 激昂 亢奋 振奋 活泼 热烈 充满活力 有活力 充满激情 慷慨激昂"),
     "sad": (Effect(0.86, -1.0, -3.0, 0.75), "sad sadly sorrowful unhappy melancholy melancholic depressed gloomy heartbroken mournful crying tearful 悲伤 难过 伤心 忧伤 悲痛 沮丧 低落 哀伤 忧郁 哭着 哭腔 失落 悲哀"),
     "angry": (Effect(1.08, 1.0, 4.0, 1.25), "angry angrily furious mad irritated annoyed outraged 生气 愤怒 恼火 气愤 暴怒 发火 怒气冲冲 不耐烦 气冲冲"),
     "calm": (Effect(0.94, -0.3, -1.0, 0.85), "calm calmly relaxed peaceful peacefully serene soothing composed 平静 冷静 沉着 淡定 安静 平和 镇定 从容 舒缓 放松 心平气和"),
-    "fearful": (Effect(1.1, 1.5, -1.0, 1.15), "fearful scared afraid frightened terrified panicked horrified 害怕 恐惧 惊恐 恐慌 惊慌"),
+    "fearful": (Effect(1.1, 1.5, -1.0, 1.15), "fearful scared afraid frightened terrified panicked horrified trembling shaky 颤抖 发抖 害怕 恐惧 惊恐 恐慌 惊慌"),
     "nervous": (Effect(1.1, 1.0, 0.0, 1.1), "nervous nervously anxious anxiously worried tense 紧张 焦虑 担心 忧虑 不安 慌张 着急 焦急"),
     "surprised": (Effect(1.05, 2.5, 2.0, 1.45), "surprised astonished amazed shocked startled 惊讶 吃惊 惊奇 震惊 惊喜 诧异"),
     "disgusted": (Effect(0.93, -1.0, 0.5, 0.9), "disgusted disgust contemptuous 厌恶 嫌弃 恶心 鄙视 反感"),
     "serious": (Effect(0.95, -0.8, 0.5, 0.85), "serious seriously solemn solemnly stern formal formally 严肃 认真 庄重 正式 郑重 严厉"),
-    "gentle": (Effect(0.93, 0.3, -2.5, 0.95), "gentle gently tender tenderly soft-spoken kind kindly warm warmly loving sweet 温柔 柔和 温和 亲切 温暖 甜美 慈祥 体贴 和蔼 深情"),
+    "gentle": (Effect(0.93, 0.3, -2.5, 0.95), "gentle gently tender tenderly soft-spoken kind kindly warm warmly loving sweet comforting reassuring 温柔 柔和 温和 亲切 温暖 甜美 慈祥 体贴 哄孩子 哄孩子睡觉 安慰 治愈 和蔼 深情"),
     "tired": (Effect(0.85, -1.0, -3.0, 0.75), "tired tiredly weary exhausted sleepy drowsy 疲惫 疲倦 困倦 累 有气无力 慵懒 懒洋洋 没精神"),
-    "bored": (Effect(0.9, -0.8, -1.5, 0.65), "bored boring indifferent monotonous flat emotionless without_emotion no_emotion 无聊 冷漠 平淡 冷淡 漠不关心 没有感情"),
+    "bored": (Effect(0.9, -0.8, -1.5, 0.65), "bored boring indifferent monotonous flat emotionless without_emotion no_emotion 无聊 冷漠 平淡 冷淡 冷冷 冷冰冰 漠不关心 没有感情"),
     "confident": (Effect(1.0, -0.3, 2.0, 1.1), "confident confidently firm firmly assertive determined proud proudly 自信 坚定 骄傲 自豪 果断 有力 铿锵有力"),
     "shy": (Effect(0.94, 0.8, -3.0, 0.9), "shy shyly timid timidly bashful embarrassed 害羞 羞涩 胆怯 腼腆 不好意思"),
     "playful": (Effect(1.06, 2.0, 1.0, 1.35), "playful playfully teasing cute mischievous childlike 俏皮 调皮 可爱 撒娇 顽皮 嬉皮笑脸"),
@@ -41,7 +41,7 @@ MOODS: dict[str, tuple[Effect, str]] = {
     "sarcastic": (Effect(0.94, 0.5, 0.0, 1.3), "sarcastic sarcastically ironic mocking 讽刺 嘲讽 阴阳怪气 调侃"),
 }  # fmt: skip
 MANNERS: dict[str, tuple[Effect, str]] = {
-    "whisper": (Effect(0.93, -0.5, -9.0, 0.7), "whisper whispers whispering whispered whispery 耳语 悄悄话 悄悄 低语 窃窃私语 说悄悄话 气声"),
+    "whisper": (Effect(0.93, -0.5, -9.0, 0.7), "whisper whispers whispering whispered whispery secret secretly telling_a_secret 耳语 悄悄话 悄悄 低语 窃窃私语 说悄悄话 气声"),
     "shout": (Effect(1.0, 2.5, 8.0, 1.2), "shout shouts shouting shouted yell yelling scream screaming 大喊 喊着 喊 吼 呐喊 喊叫 吼叫 高喊"),
     "newsreader": (Effect(1.03, 0.0, 1.0, 0.95), "newsreader newscaster anchor broadcaster news 新闻 播音 播报 主播 播音员 新闻联播"),
     "storyteller": (Effect(0.93, 0.3, 0.0, 1.2), "storyteller storytelling narrator narration audiobook 讲故事 说书 旁白 叙述 有声书"),
@@ -58,7 +58,7 @@ FIXED: dict[Effect, str] = {
     Effect(pitch_semitones=-2.0): "low-pitched low_voice deep deeper deeply husky 低沉 低音 深沉 浑厚 沉稳 粗 沉",
     Effect(energy_db=4.0): "loud louder loudly aloud booming speak_up forceful forcefully powerful powerfully 大声 响亮 洪亮 高声 响 放大声音 大点声 大声点",
     Effect(energy_db=-5.0): "quiet quieter quietly soft softer softly faint hushed murmur murmuring 小声 轻声 低声 轻 轻轻 轻柔 小点声 小声点 细声细语",
-    Effect(pitch_range=1.35): "expressive expressively dramatic dramatically animated vivid vividly melodious 抑扬顿挫 有感情 富有感情 生动 夸张 戏剧性 绘声绘色 声情并茂",
+    Effect(pitch_range=1.35): "expressive expressively dramatic dramatically animated vivid vividly melodious 抑扬顿挫 情绪饱满 饱满 有感情 富有感情 生动 夸张 戏剧性 绘声绘色 声情并茂",
     Effect(rate=1.5): "double-time",
 }  # fmt: skip
 
@@ -132,8 +132,8 @@ FILLERS = (
     "in a an the with voice tone style speak speaks speaking say says it talk talking please of like sound sounds "
     "sounding manner way mood feeling feel read reading accent dialect make made be being at that is was to me as if "
     "you your are were person someone emotion emotional by using use this line sentence text keep try him her them "
-    "man woman lady guy for audience on side bring add but just i want would natural normal normally naturally clear clearly please level bring can could would should "
-    "清晰 清楚 用 以 请 的 地 得 语气 口吻 说 讲 话 读 念 说话 来 着 一下 情绪 感觉 要 把 带 带着 带有 样子 方式 情感 风格 腔 腔调 口音 "
+    "man woman lady guy for audience on side bring add but just i want would natural normal normally naturally clear clearly than medium moderate average usual please level bring can could would should "
+    "适中 中等 不快不慢 不紧不慢 不高不低 想 想要 希望 人家 别人 妈妈 爸爸 清晰 清楚 用 以 请 的 地 得 语气 口吻 说 讲 话 读 念 说话 来 着 一下 情绪 感觉 要 把 带 带着 带有 样子 方式 情感 风格 腔 腔调 口音 "
     "方言 像 一样 似的 那样 人 状态 心情 再 更 帮我 我 你 能 可以 吗 吧 啊 呢 讲话 朗读 它 这 这段 这句 了 保持 听起来 显得 给我 "
     "充满 满怀 怀着 声 中 调 变 变得 让 使 比 平时 时 正常 自然 位 个 一个 一位 一种 种 在 放 加 儿 般 如同 好像 仿佛 那种 表达 去 一"
 )

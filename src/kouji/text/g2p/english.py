@@ -23,7 +23,25 @@ _LETTERS = {
 }  # fmt: skip
 _COUSINS = {"VBN": "VBD"}  # the dictionary has one role for both past forms
 # Words the dictionary lacks or has in a form nobody says first.
-_OVERRIDES = {"kouji": "K OW1 JH IY0"}
+_OVERRIDES = {
+    "kouji": "K OW1 JH IY0", "won": "W AH1 N", "nice": "N AY1 S", "number": "N AH1 M B ER0",
+    "does": "D AH1 Z", "github": "G IH1 T HH AH2 B", "pytorch": "P AY1 T AO2 R CH",
+    "kubernetes": "K UW2 B ER0 N EH1 T IY0 Z", "chatgpt": "CH AE2 T JH IY2 P IY2 T IY1",
+    "gpt": "JH IY2 P IY2 T IY1", "openai": "OW1 P AH0 N EY2 AY1", "tiktok": "T IH1 K T AA2 K",
+    "wechat": "W IY1 CH AE2 T", "huawei": "W AA1 W EY2", "xiaomi": "SH AW1 M IY0",
+    "shenzhen": "SH EH1 N JH EH2 N", "bitcoin": "B IH1 T K OY2 N", "alipay": "AE1 L IY0 P EY2",
+    "deepseek": "D IY1 P S IY2 K", "qwen": "CH W EH1 N", "llama": "L AA1 M AH0",
+    "linux": "L IH1 N AH0 K S", "nginx": "EH1 N JH IH0 N EH2 K S", "xi'an": "SH IY1 AA2 N",
+    "beijing": "B EY2 JH IH1 NG", "wifi": "W AY1 F AY2", "ubuntu": "UH0 B UH1 N T UW0",
+    "nvidia": "EH0 N V IH1 D IY0 AH0", "aaa": "T R IH2 P AH0 L EY1",
+}  # fmt: skip
+# Heteronyms whose readings the dictionary does not tell apart.
+_BY_CLASS = {
+    "tear": {"NN": "T IH1 R", "VB": "T EH1 R"},
+    "tears": {"NN": "T IH1 R Z", "VB": "T EH1 R Z"},
+    "bow": {"NN": "B OW1", "VB": "B AW1"},
+    "sow": {"NN": "S AW1", "VB": "S OW1"},
+}
 
 
 @lru_cache(maxsize=16384)
@@ -54,7 +72,10 @@ def word_to_phones(word: str, pos: str | None = None) -> tuple[Phone, ...]:
 @lru_cache(maxsize=16384)
 def is_heteronym(word: str) -> bool:
     """True for a word whose sound depends on its part of speech."""
-    roles = {entry.role for entry in english_lexicon().entries(_plain_letters(word))}
+    plain = _plain_letters(word)
+    if plain in _BY_CLASS:
+        return True
+    roles = {entry.role for entry in english_lexicon().entries(plain)}
     return len(roles - {"", "DT", "letter"}) > 1
 
 
@@ -65,6 +86,9 @@ def spell(letters: str) -> tuple[Phone, ...]:
 
 
 def _known(word: str, pos: str | None = None) -> tuple[Phone, ...] | None:
+    if word in _BY_CLASS:
+        by_class = _BY_CLASS[word]
+        return _arpabet(by_class.get((pos or "NN")[:2], by_class["NN"]))
     if word in _OVERRIDES:
         return _arpabet(_OVERRIDES[word])
     entries = english_lexicon().entries(word)

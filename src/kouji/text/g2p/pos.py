@@ -22,6 +22,7 @@ _BASE_BEFORE = frozenset(
     "to will would can could shall should may might must do does did don't doesn't didn't won't "
     "can't couldn't wouldn't shouldn't let's please".split()
 )
+_STATE_BEFORE = frozenset("is are was were am be feel feels felt very quite so too".split())
 _NOUN_BEFORE = frozenset("the a an this my your his its our their no every each another".split())
 
 
@@ -41,6 +42,8 @@ def _correct(words: Sequence[str], tags: Sequence[str], index: int) -> str:
         return "VB"
     if before in _PAST_HELPERS and found in ("VB", "VBP", "NN"):
         return "VBN"
+    if before in _STATE_BEFORE and found == "NN":
+        return "JJ"
     if before in _NOUN_BEFORE and found in ("VB", "VBP", "VBZ"):
         return "NN"
     return found
