@@ -124,8 +124,13 @@ def _readable_warnings(is_debug: bool) -> Iterator[None]:
             warnings.filterwarnings("default", module=r"kouji(\.|$)")
             warnings.simplefilter("always", ConfigWarning)
 
+            told: set[str] = set()  # settings may be read twice in one command
+
             def show(message: Warning | str, *_: object, **__: object) -> None:
-                say_to_user(_one_line(f"warning: {message}"))
+                line = _one_line(f"warning: {message}")
+                if line not in told:
+                    told.add(line)
+                    say_to_user(line)
 
             warnings.showwarning = show
         yield

@@ -60,6 +60,7 @@ def load_model(choice: ModelChoice, settings: Settings) -> Any:
         precision=chosen(choice.precision, settings.precision),
         threads=choice.threads or settings.threads or None,
         device=chosen(choice.device, settings.device),
+        settings=settings,
     )
 
 
