@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from kouji.types import Language
+if TYPE_CHECKING:
+    from kouji.types import Language
+
 
 HANZI = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 LATIN = "A-Za-z"
@@ -78,23 +81,22 @@ class Surroundings:
         for run in runs:  # inside an English phrase quoted in Chinese
             if run.language == "en" and run.start < start and end < run.end:
                 return "en" if run.has_plain else "zh"
-        latin = sum(run.num_words for run in runs if run.language == "en")
-        hanzi = sum(run.num_words for run in runs if run.language == "zh")
         near = min(runs, key=lambda run: max(run.start - end, start - run.end))
         if near.language == "en" and near.has_plain:
             return "en"
-        return "en" if latin > hanzi else "zh"
+        return _majority(runs)
 
     def _nearest_clause(self, index: int) -> Language:
         """Clauses without words follow the one before, else the one after, else the default."""
         if self._has_default:
             return self.default
-        before = [runs for _, runs in self._clauses[:index] if runs][-1:]
-        after = [runs for _, runs in self._clauses[index:] if runs][:1]
+        spoken = [[run for run in runs if not self._is_acronym(run)] for _, runs in self._clauses]
+        before = [runs for runs in spoken[:index] if runs][-1:]
+        after = [runs for runs in spoken[index:] if runs][:1]
         for runs in before:
-            return runs[-1].language
+            return _majority(runs)
         for runs in after:
-            return runs[0].language
+            return _majority(runs)
         return self.default
 
     def _scan(self) -> None:
@@ -106,6 +108,13 @@ class Surroundings:
             elif match.lastgroup in ("zh", "en"):
                 _add_word(runs, match)
         self._clauses.append((len(self._text), runs))
+
+
+def _majority(runs: list[_Run]) -> Language:
+    """The language with more words in a clause, each hanzi counted as one."""
+    latin = sum(run.num_words for run in runs if run.language == "en")
+    hanzi = sum(run.num_words for run in runs if run.language == "zh")
+    return "en" if latin > hanzi else "zh"
 
 
 def _add_word(runs: list[_Run], match: re.Match[str]) -> None:

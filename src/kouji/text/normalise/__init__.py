@@ -7,8 +7,12 @@ rules, as the wetext family misreads ￥1,234.50 and x², loses spans and starts
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kouji.text.normalise.spoken import SILENT, Dropped, Normalised, Spoken
-from kouji.types import Language
+
+if TYPE_CHECKING:
+    from kouji.types import Language
 
 __all__ = ["SILENT", "Dropped", "Normalised", "Spoken", "normalise"]
 

@@ -18,15 +18,15 @@ _DIAL = re.compile(
 )
 _CODE = re.compile(
     r"(?:验证码|密码|尾号|卡号|账号|帐号|编号|学号|工号|单号|订单号?|QQ群?号?|邮编|邮政编码|号码|房间号?|房号|身份证号?|代码|口令"
-    r"|代号|编码|邀请码|取件码|车牌号?|航班号?|股票|微信号?|会议号|端口号?|门牌号?|分机号?|\d转|(?<![A-Z])(?:ISO|IEEE|RFC|IEC|GB(?:/T)?|DIN|ANSI)|"
+    r"|代号|编码|邀请码|取件码|车牌号?|航班号?|股票|微信号?|会议号|端口号?|门牌号?|分机号?|\d转|(?<![A-Z])(?:ISO|IEEE|RFC|IEC|GB(?:/T)?|DIN|ANSI)|骁龙|麒麟|"
     r"\b(?:code|port|PIN|OTP|password|zip|order|account|room|flight|extension|ext|ID|ISBN|SKU|passcode"
-    r"|suite|apt|apartment|route|highway|bus|boeing|airbus|interstate"
+    r"|suite|apt|apartment|route|highway|bus|boeing|airbus|interstate|RTX|GTX|RX"
     r"|number ending in|ending in|serial number)\b\.?)"
     r"(?:后四位)?\s?(?:是|为|is|:|：|#|number|No\.)?\s*(?:#\s?)?$",
     re.IGNORECASE | re.ASCII,
 )
 _PAIRED = re.compile(
-    r"\b(?:room|flight|route|highway|bus|suite|apt|apartment|boeing|airbus|interstate)\b",
+    r"\b(?:room|flight|route|highway|bus|suite|apt|apartment|boeing|airbus|interstate|RTX|GTX|RX)\b",
     re.IGNORECASE | re.ASCII,
 )
 _SOFTWARE = re.compile(
@@ -57,6 +57,10 @@ def _dialled(match: re.Match[str], view: View) -> str | None:
     if not _DIAL.search(view.before(match)):
         return None
     return _say_digits(match.group(), view.language(match) == "zh")
+
+
+def _emergency(match: re.Match[str], view: View) -> str | None:
+    return None if view.language(match) == "zh" else english.digits(match.group())
 
 
 def _coded(match: re.Match[str], view: View) -> str | None:
@@ -166,6 +170,7 @@ NUMBER_READERS: tuple[Reader, ...] = (
            r"|\d{3}-\d{3}-\d{3}|[48]00-\d{3,4}-\d{3,4}"
            r"|(?:1[-. ])?\d{3}[-. ]\d{3}[-. ]\d{4}|1-\d{3}-\d{3}-\d{4}|\d{3}-\d{4}"
            r"|0\d{2,4} \d{3,4} \d{3,4})(?![\d-])", _phone),
+    reader("emergency", r"(?:911|999)(?!\s[a-z]+s\b|[\d,.:%/-]\d)", _emergency),
     reader("dialled", r"\d[\d-]{2,14}(?![\d.:])", _dialled),
     reader("coded", r"[\dA-Za-z]*\d[\dA-Za-z-]*(?![\d.:%]|-\d)", _coded),
     reader("zip code", r"(?:(?<=, [A-Z]{2} )|(?<=D\.C\. ))\d{5}(?:-\d{4})?(?!\d)", _long_id),
@@ -181,7 +186,7 @@ LETTER_READERS: tuple[Reader, ...] = (
     reader("version", rf"(?P<v>[vV]|[Vv]er\.?\s?)(?P<number>\d+(?:\.\d+)*){_STAGE}(?![\dA-Za-z])",
            _version),
     reader("model",
-           r"[A-Za-z]+(?:-[A-Za-z]+)?-?\d+(?:\.\d+)?(?:[A-Za-z\d]+|-\d+(?!\d*[年月日])|-[A-Z]+\d*)*",
+           r"(?![a-z]{3,}-\d)[A-Za-z]+(?:-[A-Za-z]+)?-?\d+(?:\.\d+)?(?:[A-Za-z\d]+|-\d+(?!\d*[年月日])|-[A-Z]+\d*)*",
            _model),
     reader("model", r"[A-Za-z]·[A-Z\d]{5,6}", _model),
 )  # fmt: skip

@@ -30,7 +30,7 @@ _SCORE_CUES = re.compile(
 _YEAR_CUES = re.compile(
     r"(?:\b(?:in|since|by|of|from|during|until|till|before|after|year|circa|early|late|mid|and|to"
     r"|class|spring|summer|autumn|fall|winter|back|around|january|february|march|april|may|june"
-    r"|july|august|september|october|november|december)[ ,-]+|[-–(©'] ?)$",
+    r"|july|august|september|october|november|december)[ ,-]+|\b(?:ca|c)\. |[-–(©'] ?)$",
     re.IGNORECASE,
 )
 _COUNTED = re.compile(
@@ -116,6 +116,17 @@ def _chinese_year(match: re.Match[str], view: View) -> str | None:
 
 def _year_span(match: re.Match[str], view: View) -> str:  # noqa: ARG001
     return f"{chinese.year(match['first'])}到{chinese.year(match['second'])}"
+
+
+def _season(match: re.Match[str], view: View) -> str | None:
+    """2024/25: two years that follow each other."""
+    first, second = match["first"], match["second"]
+    if (int(first) + 1) % 100 != int(second):
+        return None
+    if view.language(match) == "zh":
+        return f"{chinese.year(first)}到{chinese.year(second)}"
+    tail = f"oh {english.ONES[int(second)]}" if second[0] == "0" else english.cardinal(second)
+    return f"{english.year(first)} {tail}"
 
 
 def _chinese_edition(match: re.Match[str], view: View) -> str | None:
@@ -261,6 +272,7 @@ DIGIT_READERS: tuple[Reader, ...] = (
     reader("year span",
            r"(?P<first>[12]\d{3})年?[-–—~](?P<second>[12]\d{3})(?=\s?(?:[年学]|赛季))",
            _year_span),
+    reader("season", r"(?P<first>(?:19|20)\d{2})[/-](?P<second>\d{2})(?![\d/.-])", _season),
     reader("Chinese year", r"(?P<year>\d{4}|\d{2})\s?年(?!代)", _chinese_year),
     reader("Chinese decade", r"(?P<year>(?:1[5-9]|20)\d0)(?=\s?年代)", _chinese_edition),
     reader("Chinese edition",

@@ -98,6 +98,8 @@ def _say_token(
         return text.upper(), True
     if text in "()（）[]":
         return _say_bracket(token), text in ")）]"
+    if text == "!=" and token.start() and token.string[token.start() - 1].isdecimal():
+        return ("的阶乘等于", "factorial equals")[column], False
     if text == "√":
         return ("根号", "the square root of")[column], False
     if text == "^":
@@ -186,7 +188,8 @@ def _raise_to(power: str, column: int) -> str:
     return f"的{said}次方" if column == 0 else f"to the power of {said}"
 
 
-_FORMULA = rf"(?:[-−±]\s?)?{_ATOM}++(?:\s?{_OPERATOR}\s?(?:[-−±]\s?)?{_ATOM}++)+(?![\dA-Za-z]|\.\d)"
+_OPERAND = rf"(?:[-−±]\s?)?{_ATOM}{{1,60}}+"  # bounded: a line of brackets is not one operand
+_FORMULA = rf"{_OPERAND}(?:\s?{_OPERATOR}\s?{_OPERAND}){{1,60}}(?![\dA-Za-z]|\.\d)"
 _START = r"(?<![A-Za-z\d.])"
 
 

@@ -147,6 +147,10 @@ def _hours_minutes(match: re.Match[str], view: View) -> str:
 
 def _feet_inches(match: re.Match[str], view: View) -> str:
     feet, inches = match["feet"], match["inches"]
+    if float(inches) >= 12:  # 9'58" on a stop-watch
+        if view.language(match) == "zh":
+            return f"{chinese.cardinal(feet, liang=True)}分{chinese.number(inches)}秒"
+        return f"{english.cardinal(feet)} minutes {english.number(inches)} seconds"
     if view.language(match) == "zh":
         return f"{chinese.cardinal(feet, liang=True)}英尺{chinese.number(inches)}英寸"
     return f"{english.cardinal(feet)} foot {english.number(inches)}"
@@ -263,6 +267,13 @@ def _later_unit(match: re.Match[str], view: View) -> str | None:
     return units.english_unit(match["unit"], singular=whole is None)
 
 
+def _factor(match: re.Match[str], view: View) -> str:
+    """The 4x of 4x100m."""
+    if view.language(match) == "zh":
+        return chinese.number(match["amount"]) + "乘"
+    return english.number(match["amount"]) + " by"
+
+
 def _height(match: re.Match[str], view: View) -> str:  # noqa: ARG001
     """1米65 -> 一米六五."""
     return chinese.digits(match.group())
@@ -312,6 +323,7 @@ DIGIT_READERS: tuple[Reader, ...] = (
         r"\d{3,4}\s?[xX×*]\s?\d{3,4}(?:[xX×*]\d{3,4})?(?![\d.])|\d{1,4}x\d{1,4}(?![\d.])",
         _dimensions,
     ),
+    reader("factor", rf"(?P<amount>\d{{1,3}})\s?x(?=\d+\s?{units.SIGN}(?![A-Za-z]))", _factor),
     reader("height", r"(?<=\d米)\d{2}(?![\d.])", _height),
     reader("ratio", r"\d+(?:\.\d+)?(?:\s?:\s?\d+(?:\.\d+)?)+", _ratio),
     reader("score", r"(?P<first>\d{1,3})\s?[-–]\s?(?P<second>\d{1,3})(?![-–\d./])", _score),

@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kouji.text.language import CLAUSE_BREAK, HANZI, Surroundings
-from kouji.types import Language
+
+if TYPE_CHECKING:
+    from kouji.types import Language
 
 NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?"
 NOT_IN_WORD = r"(?<![A-Za-z0-9.])"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import TYPE_CHECKING
 
 from kouji.text.language import Surroundings, is_hanzi
 from kouji.text.normalise import (
@@ -24,7 +25,9 @@ from kouji.text.normalise import (
 from kouji.text.normalise.fold import EMOJI_CHAR, Folded
 from kouji.text.normalise.reading import SPOKEN_TOKEN, Reader, View
 from kouji.text.normalise.spoken import SILENT, Dropped, Kind, Spoken
-from kouji.types import Language
+
+if TYPE_CHECKING:
+    from kouji.types import Language
 
 PAUSES = {
     **dict.fromkeys(",、，:：(（)）[]【】〔〕{}「」『』《》〈〉—–;；|", ","),

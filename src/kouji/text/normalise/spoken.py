@@ -6,9 +6,11 @@ Knows nothing of how a text is read; every offset is a half-open span of the cal
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from kouji.types import Language
+if TYPE_CHECKING:
+    from kouji.types import Language
+
 
 Kind = Literal["word", "letters", "pause"]
 SILENT = "silent"  # the reason given for quotes, joiners and other marks nobody reads aloud

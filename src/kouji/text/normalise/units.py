@@ -112,6 +112,7 @@ Mbps|兆比特每秒|megabit per second|megabits per second
 Gbps|吉比特每秒|gigabit per second|gigabits per second
 MiB|M I B|mebibyte
 GiB|G I B|gibibyte
+ppm|P P M|part per million|parts per million
 px|像素|pixel
 fps|帧每秒|frame per second|frames per second
 rpm|转每分钟|R P M|R P M

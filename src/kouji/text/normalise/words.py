@@ -40,7 +40,9 @@ _WITHOUT_PERIOD = {
     "Blvd": "boulevard", "Jr": "junior", "Prof": "professor", "etc": "et cetera", "Mt": "mount",
     "VS": "versus", "MR": "mister", "MRS": "missus", "DR": "doctor", "Ltd": "limited",
     "approx": "approximately", "km": "kilometers", "kg": "kilograms", "cm": "centimeters",
-    "mm": "millimeters", "mph": "miles per hour", "lbs": "pounds", "hrs": "hours", "Rd": "road",
+    "mm": "millimeters", "mph": "miles per hour", "lbs": "pounds",
+    "hrs": "hours", "Rd": "road", "pls": "please", "plz": "please",
+    "thx": "thanks", "ppl": "people",
 }  # fmt: skip
 _LATIN = {
     "e.g": "for example", "i.e": "that is", "a.k.a": "AKA", "Ph.D": "PHD", "p.s": "PS",
@@ -52,7 +54,7 @@ _TECH = {
     "Notepad++": "notepad plus plus", "B+": "B plus", "G++": "G plus plus", "g++": "G plus plus",
     "w/o": "without", "w/": "with", "n/a": "NA", "N/A": "NA", "c/o": "care of", "b/c": "because",
     "TCP/IP": "TCP IP", "A/C": "AC", "a/c": "AC", "Ctrl": "control", "E-mail": "e mail",
-    "Disney+": "disney plus", "Wi-Fi": "wifi", "wi-fi": "wifi", "WI-FI": "wifi", "CO2": "CO two",
+    "Disney+": "disney plus", "Wi-Fi": "wifi", "wi-fi": "wifi", "WI-FI": "wifi",
 }  # fmt: skip
 _CAPITAL_WORD = re.compile(r"(?:^|[^A-Za-z])([A-Z']{2,})[^A-Za-z]{1,3}$")
 _CAPITAL_NEXT = re.compile(r"[^A-Za-z]{1,3}([A-Z']{2,})(?![a-z])")
@@ -73,7 +75,7 @@ def _abbreviation(match: re.Match[str], view: View) -> str | None:
         if not re.match(r"\s*$|\s+[a-zA-Z]", view.after(match)):
             return None
         return _TITLES[word] + ("" if view.after(match).strip() else " .")
-    if word in ("St", "No", "no", "Nos", "p", "Art"):
+    if word in ("St", "No", "no", "Nos", "p", "Art", "c"):
         return _ambiguous(match, view, word)
     runs_on = re.match(r"\s*[a-z0-9,(&]", view.after(match)) is not None
     if word in _ALSO_WORDS and not runs_on:
@@ -107,7 +109,7 @@ def _ambiguous(match: re.Match[str], view: View, word: str) -> str | None:
         return None
     if word == "p":
         return "page"
-    return {"Nos": "numbers", "Art": "article"}.get(word, "number")
+    return {"c": "circa", "Nos": "numbers", "Art": "article"}.get(word, "number")
 
 
 def _numbered(match: re.Match[str], view: View) -> str:
@@ -192,7 +194,7 @@ def _contraction(word: str) -> str:
 
 _TECH_NAMES = "|".join(re.escape(name) for name in sorted(_TECH, key=len, reverse=True))
 _SHORT_NAMES = "|".join(
-    sorted([*_TITLES, *_SHORT, "St", "No", "no", "Nos", "p", "Art"], key=len, reverse=True)
+    sorted([*_TITLES, *_SHORT, "St", "No", "no", "Nos", "p", "Art", "c"], key=len, reverse=True)
 )
 HANZI_READERS: tuple[Reader, ...] = (reader("hanzi", "[{H}]+", _hanzi),)
 NAME_READERS: tuple[Reader, ...] = (
