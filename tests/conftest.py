@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tiny_mini import make_tiny_checkpoint
 
 from kouji.types import Audio
+
+if TYPE_CHECKING:
+    from kouji.api import TTS
+    from kouji.models.mini.synthesiser import MiniSynthesiser
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,3 +56,20 @@ def tone() -> Audio:
     """One second of a 220 Hz tone at 24 kHz, peak 0.5."""
     times = np.arange(24_000) / 24_000
     return Audio((0.5 * np.sin(2 * np.pi * 220 * times)).astype(np.float32), 24_000)
+
+
+@pytest.fixture
+def tiny_synthesiser() -> MiniSynthesiser:
+    """`mini` at toy widths with fixed random weights, in float32."""
+    from kouji.models.mini.synthesiser import MiniSynthesiser
+
+    return MiniSynthesiser(make_tiny_checkpoint(), precision="float32")
+
+
+@pytest.fixture
+def tiny_tts(tiny_synthesiser: MiniSynthesiser, home_dir: Path) -> TTS:
+    """The whole product around toy networks, with a home of its own."""
+    from kouji.api import TTS
+    from kouji.config import Settings
+
+    return TTS(tiny_synthesiser, Settings(home=home_dir))

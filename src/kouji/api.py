@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from kouji.config import Settings, load_settings
-from kouji.errors import ConsentError, KoujiError, UsageError, VoiceError
+from kouji.errors import ConsentError, KoujiError, StyleError, UsageError, VoiceError
 from kouji.text.style import Style, parse_style
 from kouji.types import Audio, Language, Samples, SegmentReport, Speech, Timing
 from kouji.voices import Voice
@@ -271,8 +271,16 @@ class TTS:
             return Style(), ()
         wish = parse_style(style) if isinstance(style, str) else style
         self._synthesiser.check_style(wish)
+        if not wish.unknown:
+            return wish, ()
         unknown = ", ".join(wish.unknown)
-        return wish, (f"style words without meaning for mini: {unknown}",) if unknown else ()
+        if wish == Style(text=wish.text, unknown=wish.unknown):
+            raise StyleError(
+                "no word of this style has a meaning here",
+                seen=repr(unknown),
+                allowed='rate, pitch, loudness and mood in plain words, such as "sad, a bit slower"',
+            )
+        return wish, (f"style words without meaning for {self._synthesiser.name}: {unknown}",)
 
     def _audit(self, voice: Voice, produce_id: int | None) -> None:
         from kouji.voices import audit
@@ -399,16 +407,15 @@ class _Stamp:
     """The last stage of one request: the watermark, chunk after chunk."""
 
     def __init__(self, sample_rate: int, produce_id: int) -> None:
-        from kouji.audio.watermark import WatermarkState
+        from kouji.audio.watermark import EmbedState
 
-        self._state: Any = WatermarkState()
-        self._sample_rate, self._id = sample_rate, produce_id
+        self._state = EmbedState(sample_rate, produce_id)
 
     def mark(self, samples: Samples) -> Samples:
         """The same samples, marked."""
         from kouji.audio.watermark import embed
 
-        return embed(samples, self._sample_rate, self._id, self._state)
+        return embed(samples, self._state.sample_rate, self._state.payload, self._state)
 
 
 def reference_rules(settings: Settings) -> Any:

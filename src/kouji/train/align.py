@@ -63,7 +63,8 @@ class AlignmentReport:
 def align_store(store_path: str | Path, *, say: Callable[[str], object] = len) -> AlignmentReport:
     """Train on the store's clips and add aligned_{symbols,tones,words,durations} to it.
 
-    say: takes a line of progress per pass; by default nothing is shown. Raises DataError for an empty store.
+    say:    takes a line of progress per pass; by default nothing is shown
+    raises: DataError for an empty store
     """
     started = time.monotonic()
     store = Store(store_path)
