@@ -294,6 +294,8 @@ def test_gan_recipe_owns_its_step(tmp_path: Path) -> None:
     )
     parts = run(ToyGan(), toy_settings(tmp_path / "b", steps=60, precision="bfloat16"))
     assert same(export_weights(whole.checkpoint), export_weights(parts.checkpoint))
+    usual = {"batch_size": 1, "batch_seconds": 0.0, "max_bad_fraction": 1.0, "precision": "float16"}
+    assert run(ToyGan(bad=(1, 2, 3)), toy_settings(tmp_path / "d", steps=32, **usual)).step == 32
     with pytest.raises(ConfigError, match="accumulate=2"):
         run(ToyGan(), toy_settings(tmp_path / "c", accumulate=2))
 

@@ -69,7 +69,7 @@ def test_recipe_is_built_from_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("recipe: nobody", "unknown recipe.*seen: nobody.*mini-aligner"),
+        ("recipe: nobody", "unknown recipe.*seen: nobody.*mini-acoustic"),
         ("recipe: mini-acoustic\nmodell: {}", "unknown key 'modell'.*recipe, data, model, run"),
         ("recipe: mini-acoustic\nrun: 3", "run in .* is not a mapping"),
         ("- a list", "not a mapping"),

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from kouji.errors import DataError
 from kouji.train.distributed import join
-from kouji.train.loop import StepContext, run
+from kouji.train.loop import run
 from kouji.train.settings import RunSettings
+from kouji.train.stepper import StepContext
 
 
 class ToyClips:

@@ -7,22 +7,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from kouji.errors import TrainingError
 from kouji.train.settings import RunSettings
 
 _MEDIAN_STEPS = 200
 _NONFINITE_WINDOW_STEPS = 100
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the guard says of one step."""
-
-    is_finite: bool
-    is_diverging: bool
 
 
 class LossGuard:
@@ -39,11 +29,11 @@ class LossGuard:
         """Whether the last step counted as diverged: no moment to call a checkpoint good."""
         return self._high_steps > 0
 
-    def judge(self, step: int, loss: float, is_finite: bool, clips: Callable[[], str]) -> Verdict:
-        """Look at one step. clips: names the clips of that step, called only in need."""
-        if not (is_finite and math.isfinite(loss)):
+    def judge(self, step: int, loss: float, is_finite: bool, clips: str) -> bool:
+        """Whether the step counts as taken; `clips` names what was in it."""
+        if not is_finite:
             self._count_nonfinite(step, loss, clips)
-            return Verdict(False, self.is_diverging)
+            return False
         run = self._settings
         self._high_steps = self._high_steps + 1 if loss > self._limit() else 0
         if self._high_steps >= run.divergence_patience:
@@ -54,7 +44,7 @@ class LossGuard:
             )
         if not self._high_steps:
             self._losses.append(loss)
-        return Verdict(True, self.is_diverging)
+        return True
 
     def _limit(self) -> float:
         """The loss above which a step counts as diverged; a loss may be negative (likelihoods)."""
@@ -65,7 +55,7 @@ class LossGuard:
         median, spread = ordered[2 * quarter], ordered[3 * quarter] - ordered[quarter]
         return median + (self._settings.divergence_factor - 1) * max(abs(median), spread)
 
-    def _count_nonfinite(self, step: int, loss: float, clips: Callable[[], str]) -> None:
+    def _count_nonfinite(self, step: int, loss: float, clips: str) -> None:
         self._nonfinite.append(step)
         while self._nonfinite[0] <= step - _NONFINITE_WINDOW_STEPS:
             self._nonfinite.popleft()
@@ -74,6 +64,6 @@ class LossGuard:
             raise TrainingError(
                 f"loss or gradient is not finite at step {step}",
                 seen=f"loss {loss}, {len(self._nonfinite)} such steps of the last "
-                f"{_NONFINITE_WINDOW_STEPS}, clips {clips()}",
+                f"{_NONFINITE_WINDOW_STEPS}, clips {clips}",
                 allowed=f"{limit} (nonfinite_limit)",
             )

@@ -74,6 +74,13 @@ class Applied:
     norm: Tensor
     is_finite: Tensor
     is_empty: Tensor
+    was_left_out: bool = False  # known to the host: no optimiser was asked
+
+    @classmethod
+    def left_out(cls, device: torch.device) -> Applied:
+        """The outcome of a batch without usable clips."""
+        zero = torch.zeros((), device=device)
+        return cls(zero, zero, zero, zero + 1, was_left_out=True)
 
 
 class Update:

@@ -1,0 +1,185 @@
+"""One optimiser step: seeds, forward and backward of each pass, the update, the average.
+
+Holds model, optimisers and average of a run and knows how to save and restore them; knows no
+files, no schedule of a whole run and no log.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from kouji.errors import ConfigError, TrainingError
+from kouji.train.checkpoint import Snapshot
+from kouji.train.distributed import World
+from kouji.train.ema import Ema
+from kouji.train.ledger import Ledger
+from kouji.train.loader import Loaded
+from kouji.train.precision import Applied, Update, Weights
+from kouji.train.recipes import Recipe, hook
+from kouji.train.schedule import learning_rate_factor
+from kouji.train.settings import RunSettings
+
+
+@dataclass
+class StepContext:
+    """What a recipe's own `training_step` works with (GANs): minimise losses one after another."""
+
+    model: torch.nn.Module
+    updates: dict[str, Update]
+    factor: float  # of the learning rate
+    num_examples: int
+    applied: dict[str, Applied] = dataclasses.field(default_factory=dict)
+
+    def minimise(self, loss: Tensor, name: str, weight: float | Tensor | None = None) -> None:
+        """Step the optimiser `name` on the mean `loss` over `weight` units (default: examples)."""
+        update = self.updates[name]
+        update.backward(loss, self.num_examples if weight is None else weight)
+        self.applied[name] = update.apply(self.factor)
+
+
+class Stepper:
+    """Trains `model` (float32, on the device) by `take`."""
+
+    def __init__(
+        self, recipe: Recipe, model: torch.nn.Module, settings: RunSettings, world: World
+    ) -> None:
+        self.recipe, self.settings, self.world = recipe, settings, world
+        self.device = next(model.parameters()).device
+        self.weights = Weights(model, settings.precision)
+        is_scaled = settings.precision == "float16"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=is_scaled)
+        self.updates = self._make_updates()
+        self.ema = (
+            Ema(model, settings.ema_decay, settings.ema_every) if settings.ema_decay else None
+        )
+        self._generator = torch.Generator(self.device)
+        self._own_step = hook(recipe, "training_step")
+        if self._own_step and settings.accumulate > 1:
+            raise ConfigError(
+                "this recipe takes its own steps",
+                seen=f"accumulate={settings.accumulate}",
+                allowed="1",
+            )
+
+    def _make_updates(self) -> dict[str, Update]:
+        make = hook(self.recipe, "optimizers") or default_optimizer
+        made = make(self.weights.master, self.settings)
+        optimizers = made if isinstance(made, dict) else {"main": made}
+        is_only, clip = len(optimizers) == 1, self.settings.clip_norm
+        return {
+            name: Update(optimizer, self.weights, self.scaler, self.world, clip, is_only=is_only)
+            for name, optimizer in optimizers.items()
+        }
+
+    def take(self, loaded: Loaded, step: int, ledger: Ledger) -> None:
+        """Take step `step` (0-based) on a loaded batch and enter its outcome."""
+        factor = learning_rate_factor(step, self.settings)
+        self.weights.working.train()
+        if self._own_step:
+            applied = self._take_own(loaded, step, factor, ledger)
+        else:
+            for number, part in enumerate(loaded.passes):
+                if part is not None:
+                    self._add_pass(part, number, step, ledger)
+            applied = self.updates["main"].apply(factor)
+        if self.scaler.is_enabled() and not applied.was_left_out:
+            self.scaler.update()
+        if self.ema:
+            self.ema.update(step)
+        ledger.add_step(step, applied, loaded.planned)
+
+    def _add_pass(
+        self, part: tuple[dict[str, Any], int], number: int, step: int, ledger: Ledger
+    ) -> None:
+        batch, num_examples = part
+        generator = self._seed(number, step)
+        loss, metrics = self.recipe.loss(self.weights.working, self.cast(batch), step, generator)
+        weight = metrics.pop("weight", float(num_examples))
+        self.updates["main"].backward(loss, weight)
+        ledger.add_metrics(metrics, weight)
+
+    def _take_own(self, loaded: Loaded, step: int, factor: float, ledger: Ledger) -> Applied:
+        """A step of a recipe with several optimisers; its first update is the one watched.
+
+        All processes leave a batch out when one of them got no usable clip of it.
+        """
+        part = loaded.passes[0]
+        if self.world.sum_counts([int(part is None)])[0] or part is None:
+            return Applied.left_out(self.device)
+        batch, num_examples = part
+        context = StepContext(self.weights.working, self.updates, factor, num_examples)
+        generator = self._seed(0, step)
+        assert self._own_step is not None
+        metrics = self._own_step(context, self.cast(batch), step, generator)
+        if not context.applied:
+            raise TrainingError("training_step minimised nothing", cure="call context.minimise")
+        ledger.add_metrics(metrics, float(num_examples))
+        return next(iter(context.applied.values()))
+
+    def cast(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A batch as the working model takes it."""
+        return self.weights.cast(batch, self.device, hook(self.recipe, "keep_float32") or ())
+
+    def _seed(self, number: int, step: int) -> torch.Generator:
+        """Seed dropout and the recipe's generator from seed, step and share, for exact resume."""
+        part = self.world.rank + self.world.size * number
+        words = np.random.SeedSequence([self.settings.seed, step, part])
+        mixed = int(words.generate_state(1, np.uint64)[0] >> 1)
+        torch.manual_seed(mixed)
+        self._generator.manual_seed(mixed)
+        return self._generator
+
+    def snapshot(self, state: dict[str, Any]) -> Snapshot:
+        """All weights and moments, with `state` beside them."""
+        self.weights.collect_buffers()
+        optimizer: dict[str, Any] = {
+            name: update.optimizer.state_dict() for name, update in self.updates.items()
+        }
+        optimizer["scaler"] = self.scaler.state_dict()
+        averages = self.ema.state_dict() if self.ema else None
+        return Snapshot(self.weights.master.state_dict(), averages, optimizer, state)
+
+    def restore(self, snapshot: Snapshot, source: str) -> None:
+        """Take over a snapshot whose weights fit; `source` names it in errors."""
+        self.weights.master.load_state_dict(snapshot.model)
+        self.weights.publish()
+        for name, update in self.updates.items():
+            _restore_moments(update.optimizer, snapshot.optimizer.get(name), source)
+        if self.scaler.is_enabled() and snapshot.optimizer.get("scaler"):
+            self.scaler.load_state_dict(snapshot.optimizer["scaler"])
+        if self.ema:
+            self.ema.load_state_dict(snapshot.ema or snapshot.model)
+
+
+def default_optimizer(model: torch.nn.Module, settings: RunSettings) -> Optimizer:
+    """AdamW without decay on vectors and scalars (biases, norms), in one kernel where it can be."""
+    params = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in params if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    is_fused = all(p.device.type in ("cpu", "cuda") for p in params)
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]],
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        fused=is_fused,
+    )
+
+
+def _restore_moments(optimizer: Optimizer, saved: Any, source: str) -> None:
+    """Take over moments, not hyperparameters: those may be changed between two runs."""
+    hyper = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    try:
+        optimizer.load_state_dict(saved)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise TrainingError(f"{source} was written by another optimiser", seen=error) from error
+    for group, values in zip(optimizer.param_groups, hyper, strict=True):
+        group.update(values)
