@@ -336,6 +336,13 @@ def test_truncated_files_name_both_figures() -> None:
         load_audio(data[:-1000])
 
 
+def test_errors_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "broken.wav"
+    path.write_bytes(encoded(chirp(), "WAV", "PCM_16")[:-1000])
+    with pytest.raises(UnreadableAudio, match=r"'broken\.wav': the WAV file is truncated \(seen: "):
+        load_audio(path)
+
+
 def test_real_recordings(shared_dir: Path) -> None:
     audio = load_audio(shared_dir / "audio" / "zero_shot_prompt.wav", sample_rate=16000)
     assert audio.sample_rate == 16000

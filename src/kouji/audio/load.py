@@ -77,18 +77,33 @@ def load_audio(
 
 
 def _from_path(path: Path, sample_rate: int | None, max_seconds: float) -> Audio:
+    """Load a regular file; errors name it, since callers load thousands."""
+    with _open_regular(path) as file:
+        try:
+            return _decode(file, sample_rate, max_seconds)
+        except UnreadableAudio as error:
+            what = f"cannot use {path.name!r}: {error.what}"
+            raise UnreadableAudio(
+                what, seen=error.seen, allowed=error.allowed, cure=error.cure
+            ) from error
+        except OSError as error:
+            raise _unreadable(path, error.strerror) from error
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file that is one: a pipe or device could block for ever or never end."""
     try:
         mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
-            raise UnreadableAudio(f"cannot read {str(path)!r}", seen=kind, allowed="a sound file")
-        with path.open("rb") as file:
-            return _decode(file, sample_rate, max_seconds)
+        if stat.S_ISREG(mode):
+            return path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableAudio(
-            f"cannot read {str(path)!r}", seen=reason, cure="check the path and its permissions"
-        ) from error
+        raise _unreadable(path, getattr(error, "strerror", None) or error) from error
+    raise _unreadable(path, "a directory" if stat.S_ISDIR(mode) else "no regular file")
+
+
+def _unreadable(path: Path, seen: object) -> UnreadableAudio:
+    cure = "check the path and its permissions"
+    return UnreadableAudio(f"cannot read {str(path)!r}", seen=seen, allowed="a file", cure=cure)
 
 
 def _read_stream(file: BinaryIO) -> bytes:
