@@ -67,7 +67,8 @@ def test_any_unicode_is_spoken_or_refused(text):
 MIXED = st.lists(
     st.sampled_from(
         ["你好，", "我有3.14元。", "“他说好。”", "Hello ", "NASA ", "it's ", "12:30 ", "[h][ào]",
-         "[break 1s]", "[breath]", "<strong>", "</strong>", "女儿", "花儿", "! ", "2024年", "😀"]
+         "[break 1s]", "[breath]", "<strong>", "</strong>", "女儿", "花儿", "! ", "2024年", "😀",
+         "a@b.com", "”", "啊" * 30, "1" * 40]
     ),
     max_size=60,
 )  # fmt: skip
@@ -109,6 +110,11 @@ def test_words_carry_the_span_of_the_callers_text():
 )
 def test_sounds_in_context(text, phones):
     assert sound(text).replace("jing5", "jing4") == phones
+
+
+def test_one_source_token_is_one_word():
+    found = [word.text for word in words("写信到 me@b.com 付$5.20")]
+    assert found == ["写信", "到", "me@b.com", "付", "$5.20"]
 
 
 def test_first_segment_is_short_and_sentences_stay_whole():

@@ -261,7 +261,7 @@ def _the_before_vowels(units: list[Unit]) -> list[Unit]:
 def _merge(units: list[Unit]) -> list[Unit]:
     """Words of one source token become one word, so that timings name each token once.
 
-    `$5.20` is read as several words, yet the caller wrote one.
+    `$5.20` is read as several words, yet the caller wrote one; the language is that of the first.
     """
     merged: list[Unit] = []
     for unit in units:
@@ -269,11 +269,10 @@ def _merge(units: list[Unit]) -> list[Unit]:
         if (
             isinstance(unit, Word)
             and isinstance(last, Word)
-            and (last.start, last.end, last.language, last.prosody)
-            == (unit.start, unit.end, unit.language, unit.prosody)
+            and (last.start, last.end, last.prosody) == (unit.start, unit.end, unit.prosody)
             and len(last.phones) + len(unit.phones) <= MAX_WORD_PHONES
         ):
-            joint = "" if unit.language == "zh" else " "
+            joint = "" if last.language == unit.language == "zh" else " "
             spoken = last.spoken + joint + unit.spoken
             text = last.text if last.text == unit.text else last.text + joint + unit.text
             phones = last.phones + unit.phones

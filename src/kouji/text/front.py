@@ -143,7 +143,7 @@ def _segments(text: str, units: list[Unit], limits: SplitLimits) -> tuple[Segmen
     boundaries = [
         Boundary(_place(units, index, quoted), weights[index], _rank(units[index - 1]))
         for index in range(1, len(units))
-        if not isinstance(units[index], Pause)
+        if not isinstance(units[index], Pause) and _is_apart(units[index - 1], units[index])
     ]
     free = outside(boundaries, _protected(quoted, units, weights, limits))
     cuts = choose_cuts(free, weights[-1], limits)
@@ -157,6 +157,11 @@ def _segments(text: str, units: list[Unit], limits: SplitLimits) -> tuple[Segmen
         inside = tuple(units[first:index])
         segments.append(Segment(text[start:end], inside, start, end))
     return tuple(segments)
+
+
+def _is_apart(before: Unit, after: Unit) -> bool:
+    """False for units of one source token, between which there is no place in the text."""
+    return after.start >= before.end and after.start > before.start
 
 
 def _place(units: Sequence[Unit], index: int, quoted: Sequence[Span]) -> int:
