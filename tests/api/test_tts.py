@@ -1,0 +1,190 @@
+"""The public door: promises 1 to 6 on toy weights, through kouji.api alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kouji.api import TTS, SpeechRequest, load
+from kouji.audio.labels import read_labels
+from kouji.audio.watermark import detect
+from kouji.config import Settings
+from kouji.errors import (
+    ConsentError,
+    KoujiError,
+    MarkError,
+    ReferenceRefused,
+    StyleError,
+    TextError,
+    UsageError,
+)
+from kouji.models.mini.synthesiser import MiniSynthesiser
+from kouji.types import Audio, Speech
+from kouji.voices import Voice, VoiceStore, audit
+from kouji.voices.consent import attest
+
+TEXT = "Hello there. 你好，世界！ This is the third sentence, and it is the longest of them all."
+
+
+def _voice(seed: int, seconds: float = 2.0, **changes: object) -> Voice:
+    """A voice without passing the reference check: toy networks hear anything."""
+    noise = np.random.default_rng(seed).normal(0, 0.05, int(24_000 * seconds))
+    reference = Audio(noise.astype(np.float32), 24_000)
+    return Voice.from_reference(
+        reference,
+        name=f"voice{seed}",
+        consent=attest(),
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def _tts(made_by: MiniSynthesiser, home: Path, **changes: object) -> TTS:
+    return TTS(made_by, Settings(home=home, **changes))  # type: ignore[arg-type]
+
+
+def test_stream_equals_speak(tiny_tts: TTS) -> None:
+    voice = _voice(0)
+    whole = tiny_tts.speak(TEXT, voice, seed=4)
+    chunks = list(tiny_tts.stream(TEXT, voice, seed=4))
+    assert len(chunks) > len(whole.segments) >= 2
+    streamed = np.concatenate([chunk.samples for chunk in chunks])
+    np.testing.assert_allclose(streamed, whole.audio.samples, atol=1e-4)
+    assert tuple(w for chunk in chunks for w in chunk.words) == whole.words
+    assert tuple(p for chunk in chunks for p in chunk.phones) == whole.phones
+    reports = tuple(chunk.segment for chunk in chunks if chunk.segment)
+    assert [r.text for r in reports] == [s.text for s in whole.segments]
+
+
+def test_a_request_never_sees_its_batch(tiny_tts: TTS) -> None:
+    requests = [
+        SpeechRequest(TEXT[i:], _voice(i), "slow" if i == 7 else None, i) for i in (0, 7, 13)
+    ]
+    for request, made in zip(requests, tiny_tts.speak_many(requests), strict=True):
+        assert isinstance(made, Speech)
+        alone = tiny_tts.speak(request.text, request.voice, request.style, request.seed)
+        np.testing.assert_allclose(made.audio.samples, alone.audio.samples, atol=1e-4)
+        assert made.words == alone.words
+
+
+def test_a_bad_request_fails_alone(tiny_tts: TTS) -> None:
+    good = SpeechRequest("Fine.", _voice(1))
+    bad = [
+        (SpeechRequest("", _voice(1)), TextError),
+        (SpeechRequest("a [qqq] b", _voice(1)), MarkError),
+        (SpeechRequest("Fine.", _voice(1), "四川话"), StyleError),
+        (SpeechRequest("Fine.", _voice(1), "purple bicycle"), StyleError),
+        (SpeechRequest("Fine.", _voice(1), None, -1), UsageError),
+    ]
+    outcomes = tiny_tts.speak_many([bad[0][0], good, *[request for request, _ in bad[1:]]])
+    assert isinstance(outcomes.pop(1), Speech)
+    for outcome, (_, kind) in zip(outcomes, bad, strict=True):
+        assert type(outcome) is kind
+
+
+def test_words_point_into_the_text_and_are_in_order(tiny_tts: TTS) -> None:
+    made = tiny_tts.speak("I paid $5 to 小明.", _voice(0))
+    assert [word.text for word in made.words] == ["I", "paid", "$5", "to", "小", "明"]
+    ends = [word.end for word in made.words]
+    assert ends == sorted(ends)
+    assert ends[-1] <= made.audio.duration + 1e-6
+
+
+def test_seed_makes_it_repeatable(tiny_tts: TTS) -> None:
+    voice = _voice(0)
+    one, two, other = (tiny_tts.speak("Hello.", voice, seed=s).audio.samples for s in (1, 1, 2))
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
+
+
+def test_everything_is_marked_labelled_and_written_down(
+    tiny_tts: TTS, home_dir: Path, tmp_path: Path
+) -> None:
+    made = tiny_tts.speak(TEXT, _voice(0), seed=1)
+    streamed = np.concatenate([c.samples for c in tiny_tts.stream(TEXT, _voice(0), seed=1)])
+    found = detect(Audio(streamed, 24_000))
+    assert found.found
+    assert detect(made.audio).found
+    made.save(tmp_path / "out.wav")
+    assert read_labels(tmp_path / "out.wav").is_ai_generated
+    lines = (home_dir / "audit.jsonl").read_text().splitlines()
+    assert audit.verify(home_dir / "audit.jsonl") == len(lines) == 2
+    line = json.loads(lines[0])
+    assert line["voice"] == _voice(0).content_hash
+    assert "Hello" not in lines[0]
+    if found.payload is not None:
+        assert line["watermark"] == f"{found.payload:08x}"
+
+
+def test_unmarked_audio_needs_the_operator(
+    tiny_synthesiser: MiniSynthesiser, home_dir: Path
+) -> None:
+    voice = _voice(0)
+    with pytest.raises(ConsentError, match="unmarked"):
+        _tts(tiny_synthesiser, home_dir).speak("Hi.", voice, watermark=False)
+    with pytest.raises(ConsentError, match="unmarked"):
+        _tts(tiny_synthesiser, home_dir).stream("Hi.", voice, watermark=False)
+    free = _tts(tiny_synthesiser, home_dir, watermark=False)
+    plain = free.speak(TEXT, voice, watermark=False)
+    assert not detect(plain.audio).found
+    assert "policy off" in (home_dir / "audit.jsonl").read_text()
+
+
+def test_no_voice_without_consent(tiny_synthesiser: MiniSynthesiser, home_dir: Path) -> None:
+    from dataclasses import replace
+
+    voice = replace(_voice(0), consent=None)
+    with pytest.raises(ConsentError):
+        _tts(tiny_synthesiser, home_dir).speak("Hi.", voice)
+    assert _tts(tiny_synthesiser, home_dir, consent="off").speak("Hi.", voice).audio.duration > 0
+    with pytest.raises(ConsentError):
+        _tts(tiny_synthesiser, home_dir, consent="strict").enroll(voice.reference)
+
+
+def test_a_bad_reference_is_refused_before_the_model_runs(
+    tiny_tts: TTS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(_self: object, _reference: object) -> None:
+        raise AssertionError("the model ran")
+
+    monkeypatch.setattr(MiniSynthesiser, "embed", explode)
+    with pytest.raises(ReferenceRefused) as caught:
+        tiny_tts.enroll(Audio(np.zeros(48_000, np.float32), 24_000))
+    assert caught.value.reason == "silent"
+
+
+def test_a_kept_voice_is_embedded_once(
+    tiny_synthesiser: MiniSynthesiser, home_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice = VoiceStore(home_dir).add(_voice(3))
+    first = _tts(tiny_synthesiser, home_dir).speak("Hello.", voice)
+    calls: list[int] = []
+    monkeypatch.setattr(MiniSynthesiser, "embed", lambda *_: calls.append(1))
+    again = _tts(tiny_synthesiser, home_dir).speak("Hello.", voice)
+    assert not calls
+    assert np.array_equal(first.audio.samples, again.audio.samples)
+
+
+def test_voices_do_not_mix(tiny_tts: TTS) -> None:
+    voices = [_voice(i) for i in range(6)]
+    alone = [tiny_tts.speak("Hello there.", voice).audio.samples for voice in voices]
+    order = np.random.default_rng(0).permutation(np.repeat(np.arange(6), 3))
+    made = tiny_tts.speak_many([SpeechRequest("Hello there.", voices[i]) for i in order])
+    for index, outcome in zip(order, made, strict=True):
+        assert isinstance(outcome, Speech)
+        np.testing.assert_allclose(outcome.audio.samples, alone[index], atol=1e-4)
+    assert not np.allclose(alone[0], alone[1], atol=1e-3)
+
+
+def test_dropped_marks_are_warned_of_and_never_spoken(tiny_tts: TTS) -> None:
+    made = tiny_tts.speak("Well [laughter] yes.", _voice(0))
+    assert any("laughter" in warning for warning in made.warnings)
+    assert [word.text for word in made.words] == ["Well", "yes"]
+
+
+def test_unknown_model_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="maxi"):
+        load("maxi")
+    assert issubclass(UsageError, KoujiError)
