@@ -46,13 +46,6 @@ class NoiseProfile:
         first = 0.5 * OVERLAP - OVERLAP  # one window of zeros lies before the first sample
         return (np.arange(len(self.power)) + first) * self.hop_length / sample_rate
 
-    def quietest(self) -> float:
-        """Power of the quietest 5 % of the frames, all frequencies together."""
-        recorded = _recorded(self.power)
-        if len(recorded) == 0:
-            return 0.0
-        return float(np.quantile(_moving_mean(recorded.sum(axis=1, keepdims=True), 9), 0.05))
-
 
 def denoise(audio: Audio, strength: float = 1.0, *, method: Method = "spectral") -> Audio:
     """Lower the stationary noise of a recording.
@@ -92,6 +85,14 @@ def _profile(power: NDArray[np.float64], hop: int) -> NoiseProfile:
     smooth = _moving_mean(recorded, 9)
     quantile = np.quantile(smooth, QUANTILE, axis=0) / QUANTILE_BIAS
     return NoiseProfile(_moving_mean(quantile[:, None], 5)[:, 0], power, hop)
+
+
+def quietest_power(power: NDArray[np.float64]) -> float:
+    """Power of the quietest 5 % of (frames, bins), all frequencies together."""
+    recorded = _recorded(power)
+    if len(recorded) == 0:
+        return 0.0
+    return float(np.quantile(_moving_mean(recorded.sum(axis=1, keepdims=True), 9), 0.05))
 
 
 def _recorded(power: NDArray[np.float64]) -> NDArray[np.float64]:

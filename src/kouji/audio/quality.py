@@ -10,11 +10,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kouji.audio.denoise import profile_noise
+from kouji.audio.denoise import WINDOW_SECONDS, profile_noise, quietest_power
 from kouji.audio.vad import Span, frame_levels_db
 from kouji.types import Audio, Samples
 
 FULL_SCALE = 0.999
+LOWEST_VOICE_HZ = 80.0  # the ratio of signal to noise is taken above it
 MAX_SNR_DB = 60.0  # what is beyond is digital silence between words, not a quality
 
 
@@ -48,10 +49,11 @@ def estimate_snr_db(audio: Audio, spans: list[Span]) -> float:
     is_speech = _within(profile.frame_seconds(audio.sample_rate), spans)
     if not is_speech.any():
         is_speech = np.ones(len(profile.power), bool)
-    levels = profile.power.sum(axis=1)
-    total = float(levels[is_speech].mean())
+    # Below the voice lies rumble and hum: some clean LibriSpeech clips have more of it than speech.
+    power = profile.power[:, math.ceil(LOWEST_VOICE_HZ * WINDOW_SECONDS) :]
+    total = float(power[is_speech].sum(axis=1).mean())
     # A held vowel fills its frequencies all the time; then the pauses tell the noise better.
-    noise = min(float(profile.noise.sum()), profile.quietest())
+    noise = min(float(profile.noise[-power.shape[1] :].sum()), quietest_power(power))
     if total < 1e-12:
         return -MAX_SNR_DB
     ratio = max(total - noise, 1e-6 * total) / max(noise, 1e-6 * total)
