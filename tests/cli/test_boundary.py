@@ -105,3 +105,10 @@ def test_set_reads_values_as_yaml() -> None:
 def test_train_refuses_a_missing_recipe(capfd: Captured) -> None:
     assert run(["train", "missing.yaml"]) == 2
     assert "missing.yaml" in capfd.readouterr().err
+
+
+def test_the_doctor_ends_with_a_verdict(home_dir: Path, capfd: Captured) -> None:
+    code = run(["doctor"])
+    out = capfd.readouterr().out
+    assert "Verdict:" in out
+    assert code == int("blocker(s)" in out)

@@ -103,3 +103,30 @@ def test_a_dialect_mini_cannot_speak_is_refused(
     told = capfd.readouterr().err
     assert "sichuan" in told
     assert "CosyVoice" in told
+
+
+def test_the_demo_writes_two_sentences(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--out", str(tmp_path / "demo")]) == 0
+    out = capfd.readouterr().out
+    for name in ("chinese.wav", "english.wav"):
+        assert soundfile.info(str(tmp_path / "demo" / name)).duration > 1.0
+        assert name in out
+    assert "real-time factor" in out
+
+
+def test_the_bench_ends_with_a_json_line(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "--runs", "1"]) == 0
+    record = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert set(record["languages"]) == {"en", "zh"}
+    assert record["languages"]["en"]["real_time_factor"] > 0
+
+
+def test_a_mark_is_found_in_what_was_spoken(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.wav"
+    assert (
+        say("The sea is calm today, and so am I, as far as anyone can tell.", "-o", str(out)) == 0
+    )
+    assert run(["watermark", "detect", str(out)]) == 0
+    assert json.loads(capfd.readouterr().out)["found"] is True
