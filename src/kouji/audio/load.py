@@ -147,9 +147,11 @@ def _decode(file: BinaryIO, sample_rate: int | None, max_seconds: float) -> Audi
 
 def _collect(blocks: Iterator[Samples], resampler: Resampler) -> Samples:
     """Join the blocks at the wanted rate; resampled on the way, so high rates cost no memory."""
-    ready = [resampler.push(block) for block in blocks]
-    ready.append(resampler.push(np.zeros(0, np.float32), last=True))
-    samples = np.concatenate(ready)
+    ready = bytearray()  # grows in place, where a list of blocks would be held twice when joined
+    for block in blocks:
+        ready += resampler.push(block).tobytes()
+    ready += resampler.push(np.zeros(0, np.float32), last=True).tobytes()
+    samples = np.frombuffer(ready, np.float32)
     _check_count(len(samples), UnreadableAudio)
     return samples
 
