@@ -38,6 +38,11 @@ def test_typing_errors_offer_the_nearest_command(capfd: Captured) -> None:
     assert told.count("\n") == 1
 
 
+def test_a_text_like_an_option_is_helped(capfd: Captured) -> None:
+    assert run(["say", "-5 degrees", "--out", "o.wav"]) == 2
+    assert "put -- before" in capfd.readouterr().err
+
+
 def test_unknown_settings_are_named_and_wrong_ones_refused(
     fake_tts: Any, home_dir: Path, tmp_path: Path, capfd: Captured
 ) -> None:

@@ -87,6 +87,8 @@ def _report_usage(error: TyperException, arguments: list[str]) -> int:
     command = context.command_path if context is not None else "kouji"
     seen = _typed_value(getattr(error, "param", None), arguments)
     message = _one_line(error.format_message()).rstrip(".") + seen
+    if message.startswith("No such option") and command.endswith(" say"):
+        message += "; put -- before a text that begins with a dash"
     say_to_user(f"{message}; see {command} --help")
     return error.exit_code
 
