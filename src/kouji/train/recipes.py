@@ -18,7 +18,6 @@ from kouji.errors import ConfigError
 from kouji.train.settings import RunSettings, parse_settings
 
 RECIPES = {
-    "mini-aligner": "kouji.train.mini_aligner:MiniAligner",
     "mini-acoustic": "kouji.train.mini_acoustic:MiniAcoustic",
     "mini-vocoder": "kouji.train.mini_vocoder:MiniVocoder",
     "recogniser": "kouji.train.recogniser:RecogniserRecipe",

@@ -18,7 +18,7 @@ from kouji.models.mini.config import HOP_SAMPLES, NUM_MELS
 from kouji.models.mini.excitation import noise
 from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.plan import Plan
-from kouji.models.mini.vocoder import EDGE_FRAMES, Pitch, Vocoder
+from kouji.models.mini.vocoder import EDGE_FRAMES, Pitch, Vocoder, source_pulses
 
 FIRST_CHUNK_FRAMES = 20  # 0.4 s: little to wait for
 _CHUNK_GROWTH = 2
@@ -122,6 +122,21 @@ class Renderer:
             row[: count * HOP_SAMPLES].astype(np.float32)
             for row, count in zip(wave, counts, strict=True)
         ]
+
+
+@torch.inference_mode()
+def vocode_mel(vocoder: Vocoder, mel: Tensor, seed: int) -> NDArray[np.float32]:
+    """Samples of anyone's mel: f0 is read off the mel itself.
+
+    mel:     (frames, mels) normalised log-mel, on the vocoder's device
+    returns: (frames * HOP_SAMPLES,)
+    """
+    rows = mel[None].to(vocoder.enter.weight.dtype)
+    mask = torch.ones_like(rows[..., :1])
+    pitch = vocoder.pitch_head(rows, mask)
+    hiss = noise(seed, 0, len(mel)).to(mel.device)[None]
+    wave: Tensor = vocoder(rows, mask, source_pulses(pitch), hiss, pitch)
+    return wave[0].cpu().numpy()
 
 
 def _stack(rows: Sequence[Tensor]) -> Tensor:
