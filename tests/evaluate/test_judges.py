@@ -1,6 +1,7 @@
 """The judges on real recordings: right about what is known, indifferent to order and level."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,3 +63,21 @@ def test_quality_judge_prefers_the_clean_recording(clips):
     noisy = judge.rate(Audio(audio.samples + noise, audio.sample_rate))
     assert clean.overall > noisy.overall + 0.3
     assert judge.rate(Audio(np.zeros(16_000, np.float32), 16_000)) is None
+
+
+def test_chinese_recogniser_hears_the_right_sentence(shared_dir):
+    """Held-out recordings: far fewer errors against their own text than against another's."""
+    from kouji.evaluate.items import load_set
+    from kouji.evaluate.per_zh import ChineseRecogniser, count_phone_errors, phones_of_text
+    from kouji.evaluate.wer import pool
+
+    sets = Path(__file__).parents[2] / "benchmarks" / "sets" / "zh.jsonl"
+    items = load_set(sets, shared_dir / "corpus" / "speech")[:6]
+    recogniser = ChineseRecogniser()
+    heard = [recogniser.transcribe(load_audio(item.recording)) for item in items]
+    said = [phones_of_text(item.text) for item in items]
+    own = pool(count_phone_errors(s, h).plain for s, h in zip(said, heard, strict=True)).rate
+    others = zip(said[1:] + said[:1], heard, strict=True)
+    other = pool(count_phone_errors(s, h).plain for s, h in others).rate
+    assert own < 0.45
+    assert other > 0.7
