@@ -18,6 +18,7 @@ from kouji.models.mini.config import HOP_SAMPLES, NUM_MELS
 from kouji.models.mini.excitation import noise
 from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.plan import Plan
+from kouji.models.mini.refine import REACH_FRAMES, refine
 from kouji.models.mini.vocoder import EDGE_FRAMES, Pitch, Vocoder, source_pulses
 
 FIRST_CHUNK_FRAMES = 20  # 0.4 s: little to wait for
@@ -32,7 +33,7 @@ class Renderer:
         self.acoustic, self.vocoder = acoustic, vocoder
         weight = acoustic.leave.weight
         self.dtype, self.device = weight.dtype, weight.device
-        self.context = vocoder.stack.reach + EDGE_FRAMES
+        self.context = vocoder.stack.reach + EDGE_FRAMES + REACH_FRAMES
 
     @torch.inference_mode()
     def render_batch(
@@ -117,7 +118,8 @@ class Renderer:
             ]
         )
         mel = _stack(list(mels)).to(self.dtype)
-        wave = self.vocoder(mel, mask.to(self.dtype), pulses, hiss, pitch).cpu().numpy()
+        raw = self.vocoder(mel, mask.to(self.dtype), pulses, hiss, pitch)
+        wave = refine(raw, _stack(list(mels)), mask).cpu().numpy()
         return [
             row[: count * HOP_SAMPLES].astype(np.float32)
             for row, count in zip(wave, counts, strict=True)
@@ -135,8 +137,8 @@ def vocode_mel(vocoder: Vocoder, mel: Tensor, seed: int) -> NDArray[np.float32]:
     mask = torch.ones_like(rows[..., :1])
     pitch = vocoder.pitch_head(rows, mask)
     hiss = noise(seed, 0, len(mel)).to(mel.device)[None]
-    wave: Tensor = vocoder(rows, mask, source_pulses(pitch), hiss, pitch)
-    return wave[0].cpu().numpy()
+    raw = vocoder(rows, mask, source_pulses(pitch), hiss, pitch)
+    return refine(raw, mel[None], mask)[0].cpu().numpy()
 
 
 def _stack(rows: Sequence[Tensor]) -> Tensor:
