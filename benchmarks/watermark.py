@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -176,6 +177,13 @@ def measure_cost(chunk_seconds: float) -> float:
     return best
 
 
+def rounded(value: Any) -> Any:
+    """Every float in nested dicts with four digits behind the point."""
+    if isinstance(value, dict):
+        return {name: rounded(item) for name, item in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
+
+
 def main() -> None:
     default = os.environ.get("KOUJI_SHARED", Path(__file__).resolve().parents[2] / "shared")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -200,7 +208,7 @@ def main() -> None:
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     facts = {"benchmark": "watermark", "machine": machine, "seconds": SECONDS}
     facts |= {"survival": survival, "level": level, "null": null, "cost_ms": cost}
-    print(json.dumps(facts))
+    print(json.dumps(rounded(facts)))
 
 
 if __name__ == "__main__":
