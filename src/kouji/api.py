@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -72,6 +72,7 @@ class SpeechRequest:
     style: str | Style | None = None
     seed: int = 0
     language: Language | None = None
+    produce_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ class TTS:
         raises:     ReferenceRefused with the figure, UnreadableAudio, ConsentError
         """
         from kouji.audio.clean import prepare_reference
+        from kouji.voices.enroll import reference_rules
 
         require_for_file(self._settings.consent, is_attested=consent is not None)
         reference, report = prepare_reference(source, reference_rules(self._settings))
@@ -215,14 +217,19 @@ class TTS:
         language: Language | None = None,
         *,
         watermark: bool = True,
+        produce_id: int | None = None,
     ) -> Iterator[SpeechChunk]:
         """Speak a text piece by piece, the first piece early; arguments as `speak`.
+
+        produce_id: 32 bits for watermark and audit line where a caller joins several streams
+                    to one work; None derives them from the request
 
         Errors of the request are raised here, before the first chunk is asked for. Chunks
         joined equal the audio of `speak` (within 1e-4 in float32).
         """
         self._check_watermark(watermark)
-        job = self._admit(SpeechRequest(text, voice, style, seed, language), watermark)
+        request = SpeechRequest(text, voice, style, seed, language, produce_id)
+        job = self._admit(request, watermark)
         return self._stream(job, watermark)
 
     def _stream(self, job: _Job, watermark: bool) -> Iterator[SpeechChunk]:
@@ -278,7 +285,7 @@ class TTS:
             raise StyleError(
                 "no word of this style has a meaning here",
                 seen=repr(unknown),
-                allowed='rate, pitch, loudness and mood in plain words, such as "sad, a bit slower"',
+                allowed='rate, pitch, loudness and mood in plain words, as "sad, a bit slower"',
             )
         return wish, (f"style words without meaning for {self._synthesiser.name}: {unknown}",)
 
@@ -418,18 +425,6 @@ class _Stamp:
         return embed(samples, self._state.sample_rate, self._state.payload, self._state)
 
 
-def reference_rules(settings: Settings) -> Any:
-    """The operator's demands on a reference recording, as `audio.clean` takes them."""
-    from kouji.audio.clean import ReferenceRules
-
-    return ReferenceRules(
-        min_speech_seconds=settings.min_reference_seconds,
-        max_seconds=settings.max_reference_seconds,
-        max_clipped=settings.max_clipped_fraction,
-        min_snr_db=settings.min_snr_db,
-    )
-
-
 def _labels(produce_id: int) -> dict[str, str]:
     from kouji.audio.labels import label_tags
 
@@ -437,7 +432,9 @@ def _labels(produce_id: int) -> dict[str, str]:
 
 
 def _produce_id(request: SpeechRequest) -> int:
-    """32 bits that name a request in its watermark and its audit line; they reveal no text."""
+    """32 bits that name a request in watermark, label and audit line; they reveal no text."""
+    if request.produce_id is not None:
+        return request.produce_id
     content = repr((request.text, request.voice.content_hash, request.style, request.seed))
     return int.from_bytes(hashlib.sha256(content.encode()).digest()[:4], "big")
 

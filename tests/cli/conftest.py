@@ -41,6 +41,7 @@ class FakeTTS:
     identity: str = "fake"
     calls: list[dict[str, Any]] = field(default_factory=list)
     watermarks: list[bool] = field(default_factory=list)
+    produce_ids: list[int | None] = field(default_factory=list)
     fail_after: int | None = None
 
     def enroll(
@@ -66,9 +67,11 @@ class FakeTTS:
         seed: int = 0,
         language: str | None = None,
         watermark: bool = True,
+        produce_id: int | None = None,
     ) -> Iterator[FakeChunk]:
         self.calls.append({"text": text, "style": style, "seed": seed, "language": language})
         self.watermarks.append(watermark)
+        self.produce_ids.append(produce_id)
         if self.fail_after is not None and len(self.calls) > self.fail_after:
             raise KeyboardInterrupt
         if not any(char.isalnum() for char in text):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from kouji.audio.labels import read_labels
 from kouji.cli import chapters, run
 from kouji.cli.session import sample_path
 from kouji.voices import audit
@@ -45,8 +46,11 @@ def test_the_command_of_the_issue(tmp_path: Path, home_dir: Path, tiny_tts: TTS)
     assert "".join(word["text"] for word in words if word["text"].isascii()).startswith("Kouji")
     assert 0 <= words[0]["start"] < words[-1]["end"] <= len(samples) / rate + 1e-6
     voice = tiny_tts.enroll(sample_path())
-    whole = tiny_tts.speak(TEXT, voice, style="excited, a bit faster", seed=7)
-    assert np.allclose(samples, whole.audio.samples.clip(-1, 1), atol=2e-4)
+    mark = read_labels(out).aigc["ProduceID"]  # label, watermark and audit line share one id
+    asked = {"style": "excited, a bit faster", "seed": 7, "produce_id": int(mark, 16)}
+    whole = np.concatenate([c.samples for c in tiny_tts.stream(TEXT, voice, **asked)])
+    assert np.allclose(samples, whole.clip(-1, 1), atol=2e-4)
+    assert mark in (home_dir / "audit.jsonl").read_text(encoding="utf-8")
     assert audit.verify(home_dir / "audit.jsonl") >= 1
     assert "Kouji。" not in (home_dir / "audit.jsonl").read_text(encoding="utf-8")
 

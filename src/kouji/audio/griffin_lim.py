@@ -41,35 +41,46 @@ def griffin_lim(log_mel: Tensor, config: MelConfig, *, iterations: int = 32) -> 
     """
     wanted = magnitudes(log_mel, config)
     window = torch.hann_window(config.win_length)
-    # Frames of the mel are centred half a hop late; padding by whole frames keeps them so.
+    # Frames are centred half a hop late, as the mel's own; the padding is cut off at the end.
     lead = (config.n_fft - config.hop_length) // 2
     length = wanted.shape[-1] * config.hop_length
     generator = torch.Generator().manual_seed(0)
     angle = 2 * torch.pi * torch.rand(wanted.shape, generator=generator)
-    phase = torch.polar(torch.ones_like(angle), angle)
-    previous = torch.zeros_like(phase)
-    samples = _to_samples(wanted * phase, config, window)
-    for _ in range(iterations):
-        rebuilt = _to_spectrum(samples, config, window)
-        moved = rebuilt - _MOMENTUM / (1 + _MOMENTUM) * previous
-        phase = moved / moved.abs().clamp(min=1e-9)
-        previous = rebuilt
-        samples = _to_samples(wanted * phase, config, window)
-    return samples[:, lead : lead + length]
+    spectrum = torch.polar(torch.ones_like(angle), angle)
+    squares = window.square()[None, :, None].expand(len(wanted), -1, wanted.shape[-1])
+    weight = overlap_add(squares, config.hop_length).clamp(min=1e-3)
+    previous = torch.zeros_like(spectrum)
+    for number in range(iterations + 1):
+        framed = torch.fft.irfft(wanted * unit(spectrum), n=config.n_fft, dim=1)
+        samples = overlap_add(framed * window[:, None], config.hop_length) / weight
+        if number < iterations:
+            rebuilt = windowed_spectrum(samples, window, config.hop_length)
+            spectrum = rebuilt - _MOMENTUM / (1 + _MOMENTUM) * previous
+            previous = rebuilt
+    made: Tensor = samples[:, lead : lead + length]
+    return made
 
 
-def _to_samples(spectrum: Tensor, config: MelConfig, window: Tensor) -> Tensor:
-    """Overlap-add without trimming: (batch, (frames - 1) * hop + n_fft)."""
-    frames = torch.fft.irfft(spectrum, n=config.n_fft, dim=1) * window[:, None]
-    size = (1, (frames.shape[-1] - 1) * config.hop_length + config.n_fft)
-    shape = {"kernel_size": (1, config.n_fft), "stride": (1, config.hop_length)}
-    fold = torch.nn.functional.fold
-    total = fold(frames, size, **shape)[:, 0, 0]
-    squares = window.square()[None, :, None].expand(1, -1, frames.shape[-1])
-    weight = fold(squares, size, **shape)[:, 0, 0]
-    return total / weight.clamp(min=1e-3)
+def unit(spectrum: Tensor) -> Tensor:
+    """The phase alone: complex numbers of magnitude one."""
+    phase: Tensor = spectrum / spectrum.abs().clamp(min=1e-9)
+    return phase
 
 
-def _to_spectrum(samples: Tensor, config: MelConfig, window: Tensor) -> Tensor:
-    frames = samples.unfold(-1, config.n_fft, config.hop_length) * window
-    return torch.fft.rfft(frames).transpose(1, 2)
+def windowed_spectrum(samples: Tensor, window: Tensor, hop_length: int) -> Tensor:
+    """Spectra of all whole windows: (batch, samples) -> (batch, bins, frames) complex."""
+    return torch.fft.rfft(samples.unfold(-1, len(window), hop_length) * window).transpose(1, 2)
+
+
+def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
+    """Sum frames that are whole multiples of a hop long.
+
+    frames:  (batch, window, frames)
+    returns: (batch, (frames - 1) * hop_length + window)
+    """
+    pieces = torch.unflatten(frames.transpose(1, 2), 2, (-1, hop_length))
+    count, per_window = pieces.shape[1], pieces.shape[2]
+    out = frames.new_zeros(len(frames), count + per_window - 1, hop_length)
+    for piece in range(per_window):
+        out[:, piece : piece + count] += pieces[:, :, piece]
+    return out.flatten(1)

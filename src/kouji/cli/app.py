@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import kouji
+from kouji.cli.align import align, export
 from kouji.cli.bench import bench
 from kouji.cli.check_machine import doctor
 from kouji.cli.cut import slice_recording
@@ -56,5 +57,7 @@ app.command("slice")(slice_recording)
 app.add_typer(watermark_app, name="watermark")
 app.command("prepare")(prepare)
 app.command("train")(train)
+app.command("align")(align)
+app.command("export")(export)
 app.command("evaluate")(evaluate)
 app.command("bench", context_settings={"ignore_unknown_options": True})(bench)

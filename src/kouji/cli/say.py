@@ -211,6 +211,7 @@ def _stream(tts: Any, text: str, voice: Voice, options: SayOptions) -> Iterator[
         style=options.style,
         seed=options.seed,
         language=options.language,
+        produce_id=_produce_id(tts, voice, options),
         watermark=options.is_watermarked,
     )
     return chunks
@@ -229,6 +230,12 @@ def _key(tts: Any, voice: Voice, options: SayOptions) -> dict[str, object]:
     }
 
 
+def _produce_id(tts: Any, voice: Voice, options: SayOptions) -> int:
+    """One id for label, watermark and audit lines of the whole work, block by block the same."""
+    content = repr(sorted(_key(tts, voice, options).items()))
+    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:4], "big")
+
+
 @contextmanager
 def _opened_output(
     tts: Any, voice: Voice, options: SayOptions
@@ -237,8 +244,7 @@ def _opened_output(
     from kouji.audio.encode import AudioWriter, Encoder
     from kouji.audio.labels import label_tags
 
-    digest = hashlib.sha256(repr(sorted(_key(tts, voice, options).items())).encode()).hexdigest()
-    tags = label_tags(digest[:16])
+    tags = label_tags(f"{_produce_id(tts, voice, options):08x}")
     if options.out is not None:
         with AudioWriter(options.out, tts.sample_rate, format=options.format, tags=tags) as writer:
             yield writer.write

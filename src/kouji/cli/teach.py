@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from kouji.cli.boundary import say_to_user
 from kouji.errors import ConfigError, UsageError
 
 SIGNAL_BASE = 128  # a run ended by signal n leaves with 128 + n, as shells count
@@ -43,8 +42,6 @@ def train(
             "the run's folder is not empty", seen=settings.out, cure="leave --fresh out to go on"
         )
     result = run(plan, settings)
-    best = "-" if result.best is None else f"{result.best:.4f}"
-    say_to_user(f"{result.status} at step {result.step}, best {best}, saved {result.checkpoint}")
     if result.signal is not None:
         raise typer.Exit(SIGNAL_BASE + result.signal)
 

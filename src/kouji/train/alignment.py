@@ -64,7 +64,11 @@ def build_graph(symbols: NDArray[np.integer], words: NDArray[np.integer]) -> Sta
     if plan[-1][0] != silence:
         plan.append((silence, -1))
 
-    classes, units, jumps, starts, ends = [], [], [], [], []
+    classes: list[int] = []
+    units: list[int] = []
+    jumps: list[list[int]] = []
+    starts: list[bool] = []
+    ends: list[bool] = []
     last_exits: list[int] = []  # states a path may leave the phones so far from
     previous_was_silence = False
     before_silence: list[int] = []
@@ -110,7 +114,8 @@ def diagonal_weights(
     passed = (np.cumsum(sounding) - sounding / 2) / sounding.sum() * spoken.sum()
     weights = np.exp(-0.5 * ((passed[:, None] - centres[None]) / spread) ** 2)
     weights[:, is_silent] *= np.where(doubt > 0, 1e-6, 1.0)[:, None]
-    return np.maximum(weights, _EMISSION_FLOOR)
+    floored: NDArray[np.float64] = np.maximum(weights, _EMISSION_FLOOR)
+    return floored
 
 
 def silence_doubt(mel: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -123,7 +128,8 @@ def silence_doubt(mel: NDArray[np.float32]) -> NDArray[np.float32]:
     level = mel.mean(axis=1)
     low, high = np.percentile(level, [3, 95])
     share = (level - low) / max(high - low, 0.5)
-    return (25.0 * np.maximum(share - 0.33, 0.0)).astype(np.float32)
+    doubt: NDArray[np.float32] = (25.0 * np.maximum(share - 0.33, 0.0)).astype(np.float32)
+    return doubt
 
 
 def emissions(

@@ -71,7 +71,8 @@ class Mixtures:
         flat = (len(classes) * precision.shape[1], -1)
         linear = x @ (means * precision).reshape(flat).T
         square = (x * x) @ precision.reshape(flat).T
-        return (linear - 0.5 * square).reshape(len(x), *constant.shape) + constant
+        scores: Floats = (linear - 0.5 * square).reshape(len(x), *constant.shape) + constant
+        return scores
 
     def split(self) -> Mixtures:
         """Twice as many components, each pair pushed apart by a fifth of a deviation."""

@@ -62,7 +62,8 @@ class ShiftBlock(nn.Module):
             y = y * (1 + scale) + shift
         y = self.widen(gather_taps(y * mask, self.dilation))
         y = self.narrow(nn.functional.silu(y))
-        return x + y * mask
+        moved: Tensor = x + y * mask
+        return moved
 
 
 class ShiftStack(nn.Module):

@@ -36,6 +36,7 @@ class Plan:
     log_f0:    (frames,) normalised; voicing: (frames,) logit
     pulses:    (frames * HOP_SAMPLES,) the voiced source
     speaker:   (channels,)
+    gain:      (frames,) added to the normalised log-mel: the wished loudness
     """
 
     sequence: PhoneSequence
@@ -45,6 +46,7 @@ class Plan:
     voicing: Tensor
     pulses: Tensor
     speaker: Tensor
+    gain: Tensor
 
     @property
     def num_frames(self) -> int:
@@ -83,6 +85,7 @@ def make_plan(
         pitch.voicing[0],
         pulses,
         speaker,
+        _frame_gain(sequence, style, counts[0]),
     )
 
 
@@ -114,12 +117,20 @@ def _styled(prosody: Tensor, sequence: PhoneSequence, style: Style) -> Tensor:
     """Predicted (phones, 3) prosody with the wishes of marks and style on top."""
     device = prosody.device
     semitones = torch.from_numpy(sequence.semitones).to(device) + style.pitch_semitones
-    decibels = torch.from_numpy(sequence.energy_db).to(device) + style.energy_db
     voicing = torch.sigmoid(prosody[:, 1])
     pitch = prosody[:, 0]
     weight = voicing / voicing.sum().clamp(min=1e-3)
     centre = (pitch * weight).sum()
     pitch = centre + (pitch - centre) * style.pitch_range + semitones * _SEMITONE
-    sounding = torch.from_numpy(~_SILENT[sequence.symbols]).to(device)
-    energy = prosody[:, 2] + decibels * _DECIBEL * sounding
-    return torch.stack([pitch, voicing, energy], dim=-1)
+    return torch.stack([pitch, voicing, prosody[:, 2]], dim=-1)
+
+
+def _frame_gain(sequence: PhoneSequence, style: Style, durations: Tensor) -> Tensor:
+    """Wished loudness of each frame, (frames,), in units of the normalised log-mel.
+
+    Added to the mel as it is: asked through the decoder's energy input, 6 dB gave only 1.
+    """
+    decibels = torch.from_numpy(sequence.energy_db) + style.energy_db
+    decibels = decibels * torch.from_numpy(~_SILENT[sequence.symbols])
+    gain: Tensor = (decibels.to(durations.device) * _DECIBEL).repeat_interleave(durations)
+    return gain

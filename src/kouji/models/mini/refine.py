@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kouji.audio.features import MINI_MEL, mel_filterbank
+from kouji.audio.griffin_lim import overlap_add, unit, windowed_spectrum
 from kouji.models.mini.config import HOP_SAMPLES, MEL_MEAN, MEL_STD
 
 ROUNDS = 6
@@ -34,13 +35,13 @@ def refine(samples: Tensor, mel: Tensor, mask: Tensor, rounds: int = ROUNDS) -> 
     sounding = is_valid.repeat_interleave(HOP_SAMPLES, dim=2)[:, 0]
     wanted = torch.exp(mel.float() * MEL_STD + MEL_MEAN).transpose(1, 2)
     window = torch.hann_window(_WINDOW, device=samples.device)
-    weight = _overlap_add(window.square()[:, None] * is_valid).clamp(min=1e-3)
+    weight = overlap_add(window.square()[:, None] * is_valid, HOP_SAMPLES).clamp(min=1e-3)
     spectrum = _spectrum(samples * sounding, window)
     target = _fit(spectrum.abs(), wanted) * is_valid
     previous = torch.zeros_like(spectrum)
     for number in range(rounds + 1):
-        framed = torch.fft.irfft(target * _phase(spectrum), n=_WINDOW, dim=1)
-        made = _overlap_add(framed * window[:, None]) / weight
+        framed = torch.fft.irfft(target * unit(spectrum), n=_WINDOW, dim=1)
+        made = overlap_add(framed * window[:, None], HOP_SAMPLES) / weight
         made = made[:, _LEAD : _LEAD + samples.shape[1]] * sounding
         if number < rounds:
             rebuilt = _spectrum(made, window)
@@ -59,21 +60,7 @@ def _fit(magnitude: Tensor, wanted: Tensor) -> Tensor:
     return found
 
 
-def _phase(spectrum: Tensor) -> Tensor:
-    return spectrum / spectrum.abs().clamp(min=1e-9)
-
-
 def _spectrum(samples: Tensor, window: Tensor) -> Tensor:
     """(batch, bins, frames); frame t is centred on the middle of hop t, as in the mel."""
     padded = torch.nn.functional.pad(samples, (_LEAD, _LEAD))
-    return torch.fft.rfft(padded.unfold(-1, _WINDOW, HOP_SAMPLES) * window).transpose(1, 2)
-
-
-def _overlap_add(frames: Tensor) -> Tensor:
-    """(batch, window, frames) -> (batch, (frames - 1) * hop + window)."""
-    pieces = frames.transpose(1, 2).unflatten(2, (-1, HOP_SAMPLES))
-    count, per_window = pieces.shape[1], pieces.shape[2]
-    out = frames.new_zeros(len(frames), count + per_window - 1, HOP_SAMPLES)
-    for piece in range(per_window):
-        out[:, piece : piece + count] += pieces[:, :, piece]
-    return out.flatten(1)
+    return windowed_spectrum(padded, window, HOP_SAMPLES)

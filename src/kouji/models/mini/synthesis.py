@@ -91,8 +91,8 @@ class Renderer:
             torch.ones(len(plans), device=self.device),
         )
         return [
-            row[start - a : end - a]
-            for row, (start, end), (a, _) in zip(mel, spans, wide, strict=True)
+            row[start - a : end - a] + plan.gain[start:end, None]
+            for row, plan, (start, end), (a, _) in zip(mel, plans, spans, wide, strict=True)
         ]
 
     def vocode(
