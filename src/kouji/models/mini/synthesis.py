@@ -24,6 +24,7 @@ from kouji.models.mini.vocoder import EDGE_FRAMES, Pitch, Vocoder, source_pulses
 FIRST_CHUNK_FRAMES = 20  # 0.4 s: little to wait for
 _CHUNK_GROWTH = 2
 _MAX_CHUNK_FRAMES = 160  # 3.2 s
+CROSSOVER_BAND = 66  # of 80 mel bands, at about 7.3 kHz
 
 
 class Renderer:
@@ -70,6 +71,10 @@ class Renderer:
     def decode(self, plans: Sequence[Plan], spans: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Mel frames of a span of each plan, with as much context as the decoder can see.
 
+        Two passes in one batch: bands a 16 kHz recording has come from the narrow-band pass,
+        the rest from the full-band one. Few training voices are full-band, and asking for
+        full band alone pulled every voice towards them (docs/experiments.md).
+
         returns: (frames, mels) normalised log-mel per plan, float32
         """
         reach = self.acoustic.reach
@@ -82,14 +87,17 @@ class Renderer:
         voicing = _stack([plan.voicing[a:b] for plan, (a, b) in zip(plans, wide, strict=True)])
         mask = _mask([b - a for a, b in wide], self.device)
         speaker = torch.stack([plan.speaker for plan in plans]).to(self.dtype)
-        mel = self.acoustic.decode(
+        asked = (
             x.to(self.dtype),
             mask.to(self.dtype),
             log_f0,
             torch.sigmoid(voicing) * mask[..., 0],
             speaker,
-            torch.ones(len(plans), device=self.device),
         )
+        twice = [torch.cat([part, part]) for part in asked]
+        is_full = torch.arange(2 * len(plans), device=self.device) >= len(plans)
+        narrow, full = self.acoustic.decode(*twice, is_full.float()).chunk(2)
+        mel = torch.cat([narrow[..., :CROSSOVER_BAND], full[..., CROSSOVER_BAND:]], dim=-1)
         return [
             row[start - a : end - a] + plan.gain[start:end, None]
             for row, plan, (start, end), (a, _) in zip(mel, plans, spans, wide, strict=True)
