@@ -27,6 +27,7 @@ from kouji.models.mini.config import (
 )
 from kouji.models.mini.model import AcousticModel
 from kouji.train.mini_data import (
+    average_metrics,
     check_keys,
     clip_path,
     length_mask,
@@ -260,16 +261,12 @@ class MiniAcoustic:
         self, model: nn.Module, batches: Iterable[dict[str, Tensor]], device: torch.device
     ) -> dict[str, float]:
         """Means of every loss over held-out batches; `loss` is that of the mel."""
-        sums: dict[str, float] = defaultdict(float)
-        total = 0.0
-        for batch in batches:
-            batch = {name: value.to(device) for name, value in batch.items()}
+
+        def measure(batch: dict[str, Tensor]) -> tuple[dict[str, Any], float]:
             _, metrics = self.loss(model, batch, 0, torch.Generator())
-            weight = float(metrics.pop("weight"))
-            total += weight
-            for name, value in metrics.items():
-                sums[name] += weight * float(value)
-        means = {name: value / max(total, 1.0) for name, value in sums.items()}
+            return metrics, float(metrics.pop("weight"))
+
+        means = average_metrics(batches, device, measure)
         return {**means, "loss": means["mel"]}
 
 

@@ -5,7 +5,8 @@ Scales mels as the model expects them, pads batches with exact zeros and picks s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,22 @@ def clip_path(store: Store, index: int) -> str:
 def clip_seconds(clips: Sequence[Clip]) -> list[float]:
     """Seconds of mel per clip."""
     return [clip.num_frames / FRAME_RATE_HZ for clip in clips]
+
+
+def average_metrics(
+    batches: Iterable[dict[str, Tensor]],
+    device: torch.device,
+    measure: Callable[[dict[str, Tensor]], tuple[dict[str, Any], float]],
+) -> dict[str, float]:
+    """Weighted means of what `measure` finds in each held-out batch.
+
+    measure: a batch on the device to (metrics, weight)
+    """
+    sums: dict[str, float] = defaultdict(float)
+    total = 0.0
+    for batch in batches:
+        metrics, weight = measure({name: value.to(device) for name, value in batch.items()})
+        total += weight
+        for name, value in metrics.items():
+            sums[name] += weight * float(value)
+    return {name: value / max(total, 1e-9) for name, value in sums.items()}

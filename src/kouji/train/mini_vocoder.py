@@ -7,7 +7,6 @@ no one measures it. Magnitudes are compared at four time-frequency trade-offs
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from kouji.audio.features import MINI_MEL, mel_spectrogram
 from kouji.models.mini.config import HOP_SAMPLES, LOG_F0_MEAN, LOG_F0_STD, MiniConfig
 from kouji.models.mini.vocoder import Pitch, Vocoder, source_pulses
 from kouji.train.mini_data import (
+    average_metrics,
     check_keys,
     clip_path,
     clip_seconds,
@@ -172,13 +172,10 @@ class MiniVocoder:
         self, model: nn.Module, batches: Iterable[dict[str, Tensor]], device: torch.device
     ) -> dict[str, float]:
         """Means of every loss over held-out crops."""
-        sums: dict[str, float] = defaultdict(float)
-        count = 0
-        for batch in batches:
-            batch = {name: value.to(device) for name, value in batch.items()}
+
+        def measure(batch: dict[str, Tensor]) -> tuple[dict[str, Any], float]:
             generator = torch.Generator(device).manual_seed(0)
             total, metrics = self.loss(model, batch, 0, generator)
-            for name, value in {**metrics, "loss": total}.items():
-                sums[name] += float(value)
-            count += 1
-        return {name: value / max(count, 1) for name, value in sums.items()}
+            return {**metrics, "loss": total}, 1.0
+
+        return average_metrics(batches, device, measure)
