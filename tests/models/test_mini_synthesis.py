@@ -124,3 +124,12 @@ def test_pulses_have_the_wished_pitch_and_power() -> None:
     assert (((peaks / 200) - (peaks / 200).round()).abs() * 200 < 3).all()
     assert float(pulses.square().mean()) == pytest.approx(1.0, rel=0.05)
     assert pulse_train(torch.full((1, 50), 200.0), torch.zeros(1, 50)).abs().max() == 0
+
+
+def test_segments_begin_and_end_in_silence(tiny_synthesiser: MiniSynthesiser) -> None:
+    plan = _plan(tiny_synthesiser, "It. Oh.")
+    assert plan.durations[0] >= 2
+    assert plan.durations[-1] >= 2
+    wave = tiny_synthesiser.render([plan], [0])[0]
+    assert wave[0] == wave[-1] == 0
+    assert np.abs(wave[:24]).max() < 0.25 * np.abs(wave).max()

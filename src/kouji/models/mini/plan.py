@@ -25,6 +25,7 @@ _SEMITONE = np.log(2) / 12 / LOG_F0_STD  # in units of normalised log-f0
 _DECIBEL = np.log(10) / 20 / MEL_STD  # in units of normalised log-mel
 _SILENT = np.array([is_silence(symbol) for symbol in SYMBOLS])
 _MAX_PHONE_FRAMES = 60
+_EDGE_FRAMES = 2  # of silence at least: a vowel that begins on the first frame clicks
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ def frame_counts(
             counts[index] = sequence.frames[index]
             continue
         least = 0 if _SILENT[sequence.symbols[index]] else 1
+        if index in (0, len(ideal) - 1):
+            least = _EDGE_FRAMES
         counts[index] = max(least, int(np.floor(wish + owed + 0.5)))
         owed = float(np.clip(owed + wish - counts[index], -1.0, 1.0))
-    if counts.sum() == 0:
-        counts[-1] = 1
     return counts
 
 

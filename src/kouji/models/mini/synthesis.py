@@ -24,6 +24,7 @@ from kouji.models.mini.vocoder import EDGE_FRAMES, Pitch, Vocoder, source_pulses
 FIRST_CHUNK_FRAMES = 20  # 0.4 s: little to wait for
 _CHUNK_GROWTH = 2
 _MAX_CHUNK_FRAMES = 160  # 3.2 s
+_FADE_SAMPLES = HOP_SAMPLES // 4  # 5 ms
 CROSSOVER_BAND = 66  # of 80 mel bands, at about 7.3 kHz
 
 
@@ -129,8 +130,8 @@ class Renderer:
         raw = self.vocoder(mel, mask.to(self.dtype), pulses, hiss, pitch)
         wave = refine(raw, _stack(list(mels)), mask).cpu().numpy()
         return [
-            row[: count * HOP_SAMPLES].astype(np.float32)
-            for row, count in zip(wave, counts, strict=True)
+            _faded(row[: (end - start) * HOP_SAMPLES], plan, start, end)
+            for row, (plan, (start, end)) in zip(wave, cut, strict=True)
         ]
 
 
@@ -147,6 +148,17 @@ def vocode_mel(vocoder: Vocoder, mel: Tensor, seed: int) -> NDArray[np.float32]:
     hiss = noise(seed, 0, len(mel)).to(mel.device)[None]
     raw = vocoder(rows, mask, source_pulses(pitch), hiss, pitch)
     return refine(raw, mel[None], mask)[0].cpu().numpy()
+
+
+def _faded(samples: NDArray[np.float32], plan: Plan, start: int, end: int) -> NDArray[np.float32]:
+    """A copy of a span, faded in and out where it touches the ends of its segment."""
+    faded = samples.astype(np.float32)
+    ramp = np.linspace(0, 1, min(_FADE_SAMPLES, len(faded)), dtype=np.float32)
+    if start == 0:
+        faded[: len(ramp)] *= ramp
+    if end == plan.num_frames:
+        faded[len(faded) - len(ramp) :] *= ramp[::-1]
+    return faded
 
 
 def _stack(rows: Sequence[Tensor]) -> Tensor:
