@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,16 @@ def test_config_refuses_unknown_keys() -> None:
     with pytest.raises(ConfigError, match="depth"):
         MiniConfig.from_dict({"depth": 3})
     assert MiniConfig.from_dict(json.loads(json.dumps(TINY.to_dict()))) == TINY
+
+
+def test_loading_draws_no_values_and_compiles_nothing(tmp_path: Path) -> None:
+    _save(tmp_path)
+    code = (
+        "import sys, torch; from kouji.models.mini.weights import load_checkpoint\n"
+        "before = torch.random.get_rng_state()\n"
+        f"load_checkpoint({str(tmp_path)!r})\n"
+        "assert torch.equal(before, torch.random.get_rng_state())\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"  # a second of every cold start
