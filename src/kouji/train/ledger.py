@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kouji.train.distributed import World
 from kouji.train.precision import Applied
+from kouji.train.recipes import metric_sums
 from kouji.train.sampler import Planned
 
 _MOST_PENDING = 50  # steps on a GPU after which the losses are looked at all the same
@@ -54,10 +55,9 @@ class Ledger:
 
     def add_metrics(self, metrics: dict[str, Any], weight: float | Tensor) -> None:
         """Gather weighted sums without asking the device for a number."""
-        for name, value in metrics.items():
-            value = value.detach() if isinstance(value, Tensor) else value
+        for name, total, own in metric_sums(metrics, weight):
             sums = self._metrics.setdefault(name, [0.0, 0.0])
-            sums[0], sums[1] = sums[0] + value * weight, sums[1] + weight
+            sums[0], sums[1] = sums[0] + total, sums[1] + own
 
     def add_loss(self, outcome: Outcome) -> None:
         """Count a step that was taken into the means."""

@@ -24,7 +24,7 @@ from kouji.train.guard import LossGuard
 from kouji.train.ledger import Ledger, Outcome, merge
 from kouji.train.loader import BadClips, Loader
 from kouji.train.monitor import Monitor
-from kouji.train.recipes import ClipDataset, Recipe, hook, recipe_name
+from kouji.train.recipes import ClipDataset, Recipe, hook, metric_sums, recipe_name
 from kouji.train.sampler import BatchSampler, Planned, Position
 from kouji.train.schedule import learning_rate_factor
 from kouji.train.settings import RunSettings
@@ -324,10 +324,11 @@ class _Run:
         generator = torch.Generator(self.device).manual_seed(self.settings.seed)
         for batch in batches:
             loss, metrics = self.recipe.loss(model, batch, self.step, generator)
-            weight = float(metrics.pop("weight", 1.0))
-            for name, value in {"loss": loss, **metrics}.items():
+            num_examples = float(len(next(iter(batch.values()))))
+            weight = float(metrics.pop("weight", num_examples))
+            for name, value, own in metric_sums({"loss": loss, **metrics}, weight):
                 total = sums.setdefault(name, [0.0, 0.0])
-                total[0], total[1] = total[0] + float(value) * weight, total[1] + weight
+                total[0], total[1] = total[0] + float(value), total[1] + float(own)
         return merge([sums])
 
     def _show_samples(self) -> None:

@@ -18,14 +18,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from kouji.audio.features import MINI_MEL
+from kouji.audio.griffin_lim import griffin_lim
 from kouji.models.mini.config import (
     ENERGY_BANDS,
     FRAME_RATE_HZ,
     LOG_F0_MEAN,
     LOG_F0_STD,
+    MEL_MEAN,
+    MEL_STD,
     MiniConfig,
 )
-from kouji.models.mini.model import AcousticModel
+from kouji.models.mini.model import AcousticModel, FramePitch, PhoneProsody
 from kouji.train.mini_data import (
     average_metrics,
     check_keys,
@@ -35,6 +39,8 @@ from kouji.train.mini_data import (
     pad_rows,
     scaled_mel,
 )
+from kouji.train.mini_samples import alignment_picture, batch_for, shown_examples
+from kouji.train.monitor import Monitor
 from kouji.train.store import Store
 
 _DATA_KEYS = {"store": "", "languages": [], "reference_seconds": [2.0, 5.0]}
@@ -48,6 +54,20 @@ _WEIGHTS = {
     "phone_voicing": 0.1,
     "phone_energy": 0.2,
     "speaker": 0.05,
+}
+# Frames per voiced frame, phone, pitched phone and clip, as in the corpus of the release. Every
+# loss is summed over its own units but divided by frames, times these: then the mean over
+# frames of the shares of a batch is the loss of the batch, whatever the shares are.
+_PER_VOICED, _PER_PHONE, _PER_PITCHED, _PER_CLIP = 1.66, 5.2, 7.2, 295.0
+_FRAMES_PER_UNIT = {
+    "mel": 1.0,
+    "f0": _PER_VOICED,
+    "voicing": 1.0,
+    "duration": _PER_PHONE,
+    "phone_pitch": _PER_PITCHED,
+    "phone_voicing": _PER_PHONE,
+    "phone_energy": _PER_PHONE,
+    "speaker": _PER_CLIP,
 }
 
 
@@ -176,6 +196,15 @@ class AcousticTrainer(nn.Module):
         )
 
 
+class Made(NamedTuple):
+    """What the networks make of a batch whose prosody is given."""
+
+    speaker: Tensor
+    predicted: PhoneProsody
+    heard: FramePitch
+    mel: Tensor
+
+
 class MiniAcoustic:
     """The recipe `mini-acoustic`."""
 
@@ -212,50 +241,28 @@ class MiniAcoustic:
     def loss(
         self, model: nn.Module, batch: dict[str, Tensor], step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Weighted sum of the losses on frames, phones and the embedding."""
-        del step, generator
-        trainer = model
-        acoustic: AcousticModel = trainer.acoustic  # type: ignore[assignment]
-        reference, dtype = batch["reference"], batch["reference"].dtype
-        speaker = acoustic.speaker_encoder(reference, batch["reference_mask"].to(dtype))
-        phone_mask = batch["phone_mask"].to(dtype)
-        encoded = acoustic.encode(batch["symbols"], batch["tones"], phone_mask, speaker)
-        predicted = acoustic.predict_prosody(encoded, phone_mask, speaker)
-        x, mask, base = acoustic.expand(
-            encoded, batch["prosody"], batch["durations"], batch["mel"].shape[1]
-        )
-        voiced = batch["voiced"]
-        heard = acoustic.frame_pitch(x, mask, base, speaker)
-        mel = acoustic.decode(x, mask, batch["log_f0"], voiced, speaker, batch["full_band"])
+        """Weighted sum of the losses on frames, phones and the embedding; its weight is frames.
 
-        valid = batch["frame_mask"]
-        phones = batch["phone_mask"][..., 0]
-        target = batch["prosody"]
-        duration = torch.log1p(batch["durations"].float())
-        pitch_weight = phones * (target[..., 1] > 0.3)
-        losses = {
-            "mel": _mean((mel - batch["mel"]).abs().mean(-1), valid[..., 0]),
-            "f0": _mean((heard.log_f0 - batch["log_f0"]).abs(), voiced),
-            "voicing": _mean(
-                F.binary_cross_entropy_with_logits(heard.voicing, voiced, reduction="none"),
-                valid[..., 0],
-            ),
-            "duration": _mean((predicted.log_duration - duration).square(), phones),
-            "phone_pitch": _mean(
-                (predicted.prosody[..., 0] - target[..., 0]).square(), pitch_weight
-            ),
-            "phone_voicing": _mean(
-                F.binary_cross_entropy_with_logits(
-                    predicted.prosody[..., 1], target[..., 1], reduction="none"
-                ),
-                phones,
-            ),
-            "phone_energy": _mean((predicted.prosody[..., 2] - target[..., 2]).square(), phones),
-            "speaker": F.cross_entropy(trainer.speaker_logits(speaker), batch["speaker"]),  # type: ignore[operator]
+        Each metric is a mean over its own units with their number as weight.
+        """
+        del step, generator
+        assert isinstance(model, AcousticTrainer)
+        made = make(model.acoustic, batch)
+        sums = {
+            **_frame_sums(made, batch),
+            **_phone_sums(made.predicted, batch),
+            "speaker": _speaker_sum(model, made.speaker, batch["speaker"]),
         }
-        total = torch.stack([_WEIGHTS[name] * value for name, value in losses.items()]).sum()
-        metrics: dict[str, Any] = {name: value.detach() for name, value in losses.items()}
-        return total, {**metrics, "weight": valid.sum()}
+        frames = batch["frame_mask"].sum()
+        terms = [
+            _WEIGHTS[name] * _FRAMES_PER_UNIT[name] * total / frames
+            for name, (total, _) in sums.items()
+        ]
+        metrics: dict[str, Any] = {
+            name: (total.detach() / count.clamp(min=1.0), count)
+            for name, (total, count) in sums.items()
+        }
+        return torch.stack(terms).sum(), {**metrics, "weight": frames}
 
     def evaluate(
         self, model: nn.Module, batches: Iterable[dict[str, Tensor]], device: torch.device
@@ -269,7 +276,69 @@ class MiniAcoustic:
         means = average_metrics(batches, device, measure)
         return {**means, "loss": means["mel"]}
 
+    def samples(self, model: nn.Module, monitor: Monitor, step: int) -> None:
+        """Two held-out clips: real and predicted mel, its sound, and the alignment."""
+        assert isinstance(model, AcousticTrainer)
+        for number, example in enumerate(shown_examples(self.dataset("valid"))):
+            batch = batch_for(model, self.collate([example]), self.keep_float32)
+            made = make(model.acoustic, batch).mel[0].float()
+            monitor.mel(f"mel/{number}/real", batch["mel"][0].T, step)
+            monitor.mel(f"mel/{number}/predicted", made.T, step)
+            monitor.alignment(f"alignment/{number}", alignment_picture(example.durations), step)
+            log_mel = (made * MEL_STD + MEL_MEAN).T[None].cpu()
+            sound = griffin_lim(log_mel, MINI_MEL, iterations=16)[0]
+            monitor.audio(f"audio/{number}/griffin_lim", sound, MINI_MEL.sample_rate, step)
 
-def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Mean of `values` where `weights` are one; 0 if none are."""
-    return (values.float() * weights).sum() / weights.sum().clamp(min=1.0)
+
+def make(acoustic: AcousticModel, batch: dict[str, Tensor]) -> Made:
+    """Everything predicted from phones, measured prosody and a reference."""
+    reference, dtype = batch["reference"], batch["reference"].dtype
+    speaker = acoustic.speaker_encoder(reference, batch["reference_mask"].to(dtype))
+    phone_mask = batch["phone_mask"].to(dtype)
+    encoded = acoustic.encode(batch["symbols"], batch["tones"], phone_mask, speaker)
+    predicted = acoustic.predict_prosody(encoded, phone_mask, speaker)
+    x, mask, base = acoustic.expand(
+        encoded, batch["prosody"], batch["durations"], batch["mel"].shape[1]
+    )
+    heard = acoustic.frame_pitch(x, mask, base, speaker)
+    mel = acoustic.decode(x, mask, batch["log_f0"], batch["voiced"], speaker, batch["full_band"])
+    return Made(speaker, predicted, heard, mel)
+
+
+def _frame_sums(made: Made, batch: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Losses of frames: (sum, over how many)."""
+    valid, voiced = batch["frame_mask"][..., 0], batch["voiced"]
+    voicing = F.binary_cross_entropy_with_logits(made.heard.voicing, voiced, reduction="none")
+    return {
+        "mel": _sum((made.mel - batch["mel"]).abs().mean(-1), valid),
+        "f0": _sum((made.heard.log_f0 - batch["log_f0"]).abs(), voiced),
+        "voicing": _sum(voicing, valid),
+    }
+
+
+def _phone_sums(
+    predicted: PhoneProsody, batch: dict[str, Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Losses of phones: (sum, over how many)."""
+    phones, target, said = batch["phone_mask"][..., 0], batch["prosody"], predicted.prosody
+    duration = torch.log1p(batch["durations"].float())
+    voicing = F.binary_cross_entropy_with_logits(said[..., 1], target[..., 1], reduction="none")
+    is_pitched = (target[..., 1] > 0.3).float()
+    return {
+        "duration": _sum((predicted.log_duration - duration).square(), phones),
+        "phone_pitch": _sum((said[..., 0] - target[..., 0]).square(), phones * is_pitched),
+        "phone_voicing": _sum(voicing, phones),
+        "phone_energy": _sum((said[..., 2] - target[..., 2]).square(), phones),
+    }
+
+
+def _speaker_sum(
+    trainer: AcousticTrainer, speaker: Tensor, numbers: Tensor
+) -> tuple[Tensor, Tensor]:
+    total = F.cross_entropy(trainer.speaker_logits(speaker), numbers, reduction="sum")
+    return total, torch.tensor(float(len(numbers)), device=total.device)
+
+
+def _sum(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of `values` where `weights` are one, and of the weights."""
+    return (values.float() * weights).sum(), weights.sum()

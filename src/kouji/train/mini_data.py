@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kouji.errors import ConfigError
 from kouji.models.mini.config import FRAME_RATE_HZ, MEL_MEAN, MEL_STD
+from kouji.train.recipes import metric_sums
 from kouji.train.store import Clip, Store
 
 
@@ -76,10 +77,10 @@ def average_metrics(
     measure: a batch on the device to (metrics, weight)
     """
     sums: dict[str, float] = defaultdict(float)
-    total = 0.0
+    weights: dict[str, float] = defaultdict(float)
     for batch in batches:
         metrics, weight = measure({name: value.to(device) for name, value in batch.items()})
-        total += weight
-        for name, value in metrics.items():
-            sums[name] += weight * float(value)
-    return {name: value / max(total, 1e-9) for name, value in sums.items()}
+        for name, total, own in metric_sums(metrics, weight):
+            sums[name] += float(total)
+            weights[name] += float(own)
+    return {name: total / max(weights[name], 1e-9) for name, total in sums.items()}

@@ -28,21 +28,32 @@ from kouji.train.mini_data import (
     open_split,
     scaled_mel,
 )
+from kouji.train.mini_samples import batch_for, shown_examples
+from kouji.train.monitor import Monitor
 from kouji.train.store import Store
 
 _DATA_KEYS = {"store": "", "frames": 64}
-_RESOLUTIONS = (2048, 1024, 512, 256)  # STFT windows in samples, hops a quarter of them
+# STFT windows in samples (hops a quarter of them), and the mean magnitude of the release's
+# corpus in each. Errors are relative to that constant, not to the batch: then the mean over the
+# shares of a batch is the loss of the batch, and silent crops are not blown up.
+_RESOLUTIONS = {2048: 0.0117, 1024: 0.0119, 512: 0.0132, 256: 0.0146}
+_PER_VOICED = 1.46  # frames per voiced frame there, for the same reason
 _EDGE_FRAMES = 4  # of a crop, left out of the loss: their windows reach beyond it
 _FLOOR = 1e-4  # magnitudes below are silence; keeps the logarithm from chasing dither
 
 
 class Crop(NamedTuple):
-    """mel (frames, mels), log_f0 and voiced (frames,), wave (samples,)."""
+    """mel (frames, mels), log_f0 and voiced (frames,), wave and hiss (samples,).
+
+    hiss: the noise the vocoder shapes; drawn per crop, so that it does not depend on how a
+          batch is divided
+    """
 
     mel: NDArray[np.float32]
     log_f0: NDArray[np.float32]
     voiced: NDArray[np.float32]
     wave: NDArray[np.float32]
+    hiss: NDArray[np.float32]
 
 
 class CropData(Dataset[Crop]):
@@ -82,6 +93,7 @@ class CropData(Dataset[Crop]):
             log_f0[span].astype(np.float32),
             (f0[span] > 0).astype(np.float32),
             wave.astype(np.float32) / 32768.0,
+            rng.standard_normal(count * HOP_SAMPLES, dtype=np.float32),
         )
 
 
@@ -98,20 +110,23 @@ def magnitude(samples: Tensor, window: int) -> Tensor:
 
 
 def spectral_distance(made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean absolute log-magnitude difference and relative magnitude error over resolutions."""
+    """Mean absolute log-magnitude difference and magnitude error in parts of a usual magnitude.
+
+    made, real: (batch, samples); both are means over resolutions
+    """
     logs, shares = [], []
-    for window in _RESOLUTIONS:
+    for window, level in _RESOLUTIONS.items():
         scale = (window / 2) ** 0.5  # comparable floors at every window length
         a, b = magnitude(made, window) / scale, magnitude(real, window) / scale
         logs.append(((a + _FLOOR).log() - (b + _FLOOR).log()).abs().mean())
-        shares.append((a - b).abs().sum() / b.sum().clamp(min=1e-3))
+        shares.append((a - b).abs().mean() / level)
     return torch.stack(logs).mean(), torch.stack(shares).mean()
 
 
 class MiniVocoder:
     """The recipe `mini-vocoder`."""
 
-    keep_float32 = ("wave", "log_f0", "voiced")
+    keep_float32 = ("wave", "hiss", "log_f0", "voiced")
 
     def __init__(self, data: dict[str, Any], model: dict[str, Any], seed: int) -> None:
         self.data = check_keys(data, _DATA_KEYS, "data of mini-vocoder")
@@ -138,14 +153,11 @@ class MiniVocoder:
         self, model: nn.Module, batch: dict[str, Tensor], step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Any]]:
         """Spectral distances of the inner part, and how well f0 is read off the mel."""
-        del step
-        vocoder: Vocoder = model  # type: ignore[assignment]
+        del step, generator
+        assert isinstance(model, Vocoder)
         mel, real = batch["mel"], batch["wave"]
-        mask = torch.ones_like(mel[..., :1])
-        heard = vocoder.pitch_head(mel, mask)
-        pitch = Pitch(batch["log_f0"], 12.0 * batch["voiced"] - 6.0)
-        hiss = torch.randn(real.shape, generator=generator, device=real.device)
-        made = vocoder(mel, mask, source_pulses(pitch), hiss, pitch)
+        heard = model.pitch_head(mel, torch.ones_like(mel[..., :1]))
+        made = resynthesise(model, batch)
         edge = _EDGE_FRAMES * HOP_SAMPLES
         log_distance, share = spectral_distance(made[:, edge:-edge], real[:, edge:-edge])
         mel_distance = (
@@ -156,14 +168,15 @@ class MiniVocoder:
             .mean()
         )
         voiced = batch["voiced"]
-        f0 = ((heard.log_f0 - batch["log_f0"]).abs() * voiced).sum() / voiced.sum().clamp(min=1)
+        misses = ((heard.log_f0 - batch["log_f0"]).abs() * voiced).sum()
+        f0 = _PER_VOICED * misses / voiced.numel()
         voicing = F.binary_cross_entropy_with_logits(heard.voicing, voiced)
         total = log_distance + share + 0.5 * mel_distance + 0.3 * f0 + 0.2 * voicing
         metrics = {
             "log_distance": log_distance.detach(),
             "share": share.detach(),
             "mel": mel_distance.detach(),
-            "f0": f0.detach(),
+            "f0": (misses.detach() / voiced.sum().clamp(min=1), voiced.sum()),
             "voicing": voicing.detach(),
         }
         return total, metrics
@@ -176,6 +189,26 @@ class MiniVocoder:
         def measure(batch: dict[str, Tensor]) -> tuple[dict[str, Any], float]:
             generator = torch.Generator(device).manual_seed(0)
             total, metrics = self.loss(model, batch, 0, generator)
-            return {**metrics, "loss": total}, 1.0
+            return {**metrics, "loss": total}, float(len(batch["wave"]))
 
         return average_metrics(batches, device, measure)
+
+    def samples(self, model: nn.Module, monitor: Monitor, step: int) -> None:
+        """Two held-out crops, real and made: sound and mel."""
+        assert isinstance(model, Vocoder)
+        for number, crop in enumerate(shown_examples(self.dataset("valid"))):
+            batch = batch_for(model, self.collate([crop]), self.keep_float32)
+            sounds = {"real": batch["wave"][0], "made": resynthesise(model, batch)[0].float()}
+            for name, sound in sounds.items():
+                monitor.audio(f"audio/{number}/{name}", sound, MINI_MEL.sample_rate, step)
+                mel = mel_spectrogram(sound[None], MINI_MEL)[0]
+                monitor.mel(f"mel/{number}/{name}", mel, step)
+
+
+def resynthesise(vocoder: Vocoder, batch: dict[str, Tensor]) -> Tensor:
+    """Samples (batch, samples) from mel, measured f0 and noise."""
+    mel = batch["mel"]
+    pitch = Pitch(batch["log_f0"], 12.0 * batch["voiced"] - 6.0)
+    mask = torch.ones_like(mel[..., :1])
+    made: Tensor = vocoder(mel, mask, source_pulses(pitch), batch["hiss"], pitch)
+    return made

@@ -7,7 +7,7 @@ only when asked for.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,13 +70,24 @@ class Recipe(Protocol):
 
     def loss(
         self, model: nn.Module, batch: dict[str, Tensor], step: int, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, float | Tensor]]:
+    ) -> tuple[Tensor, dict[str, Any]]:
         """The scalar mean loss and named metrics.
 
         metrics["weight"] says over how much the mean was taken (valid frames); without it each
-        example counts once. `generator` lives on the model's device.
+        example counts once. A metric taken over something else than the loss is a pair
+        (mean, its own weight). `generator` lives on the model's device.
         """
         ...
+
+
+def metric_sums(
+    metrics: dict[str, Any], weight: float | Tensor
+) -> Iterator[tuple[str, float | Tensor, float | Tensor]]:
+    """(name, mean * weight, weight) of each metric; a pair brings its own weight."""
+    for name, value in metrics.items():
+        mean, own = value if isinstance(value, tuple) else (value, weight)
+        mean, own = (x.detach() if isinstance(x, Tensor) else x for x in (mean, own))
+        yield name, mean * own, own
 
 
 def hook(recipe: Recipe, name: str) -> Any:

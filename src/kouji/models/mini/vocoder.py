@@ -41,6 +41,11 @@ def band_matrix(num_bands: int, device: torch.device) -> Tensor:
 
     Cached and no buffer of the model: casting a model to bf16 must not round it.
     """
+    with torch.inference_mode(False):  # cached tensors must be usable by autograd later
+        return _band_matrix(num_bands).to(device)
+
+
+def _band_matrix(num_bands: int) -> Tensor:
     top = 1127.0 * torch.log1p(torch.tensor(SAMPLE_RATE / 2 / 700.0))
     centres = 700.0 * (torch.exp(torch.linspace(0, float(top), num_bands) / 1127.0) - 1)
     bins = torch.linspace(0, SAMPLE_RATE / 2, NUM_BINS)
@@ -50,13 +55,14 @@ def band_matrix(num_bands: int, device: torch.device) -> Tensor:
     columns = torch.arange(NUM_BINS)
     matrix[upper - 1, columns] = 1 - share
     matrix[upper, columns] = share
-    return matrix.to(device)
+    return matrix
 
 
 @cache
 def window(device: torch.device) -> Tensor:
     """Hann window scaled so that windows at every sub-hop sum to one: (WINDOW,) float32."""
-    return torch.hann_window(WINDOW, device=device) / 2
+    with torch.inference_mode(False):
+        return torch.hann_window(WINDOW, device=device) / 2
 
 
 def minimum_phase(log_magnitude: Tensor) -> Tensor:
