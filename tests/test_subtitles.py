@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kouji.errors import UsageError
-from kouji.subtitles import group_words, join_words, save_subtitles, to_json, to_srt, to_vtt
+from kouji.subtitles import (
+    group_words,
+    join_words,
+    punctuate,
+    save_subtitles,
+    to_json,
+    to_srt,
+    to_vtt,
+)
 from kouji.types import Timing
 
 
@@ -55,8 +63,9 @@ def test_short_cues_stay_until_the_next() -> None:
 def test_no_word_is_lost_and_cues_never_overlap(parts: list[tuple[str, float, float]]) -> None:
     words, now = [], 0.0
     for text, gap, seconds in parts:
-        words.append(Timing(text, now + gap, now + gap + seconds))
-        now += gap + seconds
+        start = now + gap
+        now = start + seconds
+        words.append(Timing(text, start, now))
     cues = group_words(words)
     spoken = "".join(char for cue in cues for char in cue.text if not char.isspace())
     assert spoken == "".join(word.text for word in words)
@@ -64,6 +73,29 @@ def test_no_word_is_lost_and_cues_never_overlap(parts: list[tuple[str, float, fl
         assert cue.start <= cue.end <= following.start
     for cue in cues:
         assert cue.end - cue.start <= 6.0 + 1e-9
+
+
+def test_cues_carry_the_punctuation_of_the_text() -> None:
+    text = '你好，这是 Kouji。"Yes," she[h][ào] said (twice). [break 1s] End'
+    words = timed("你好 这是 Kouji Yes she said twice beyond End")
+    told = [word.text for word in punctuate(words, text)]
+    assert told == [
+        "你好，",
+        "这是",
+        "Kouji。",
+        '"Yes,"',
+        "she",
+        "said",
+        "(twice).",
+        "beyond",
+        "End",
+    ]
+    assert [cue.text for cue in group_words(punctuate(words, text))] == [
+        "你好，这是Kouji。",  # a sentence ends a cue
+        '"Yes," she said (twice).',
+        "beyond End",
+    ]
+    assert json.loads(to_json(words, text=text))["words"][0]["text"] == "你好"
 
 
 def test_long_text_is_cut_to_lines() -> None:

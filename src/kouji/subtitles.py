@@ -1,13 +1,15 @@
 """Subtitles from word timings: SubRip (srt), WebVTT (vtt) and JSON with every word and phone.
 
 Words are gathered into cues a viewer can read: a cue ends at a pause, before it grows too
-wide or lasts too long. Knows timings and text; knows nothing of audio or models.
+wide or lasts too long, and after a sentence. Punctuation is taken from the text that was
+spoken. Knows timings and text; knows nothing of audio or models.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -18,6 +20,10 @@ from kouji.errors import UsageError
 from kouji.types import Timing
 
 FORMATS = ("srt", "vtt", "json")
+_REACH = 200  # characters between two words; a word that is not there was put in by a mark
+_OPENING = re.compile(r"""[“‘"'(（《「『【]+$""")
+_CLOSING = re.compile(r"""[，。、；：？！…—,.;:?!”’"')）》」』】]+""")
+_SENTENCE_ENDS = ("。", "？", "！", "…", ".", "?", "!")
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,29 @@ def group_words(words: Sequence[Timing], limits: CueLimits | None = None) -> lis
     ]
 
 
+def punctuate(words: Sequence[Timing], text: str) -> list[Timing]:
+    """The words with the punctuation that touches them in `text`, where they were read from.
+
+    A word that `text` does not hold (a `sub` of SSML) stays as it is.
+    """
+    written, place, quotes = [], 0, 0
+    for word in words:
+        found = text.find(word.text, place, place + _REACH + len(word.text)) if word.text else -1
+        if found < 0:
+            written.append(word)
+            continue
+        before = _OPENING.search(text[place:found])
+        after = _CLOSING.match(text, found + len(word.text))
+        end = after.end() if after else found + len(word.text)
+        quotes += text.count('"', place, end)
+        if text[end - 1] == '"' and quotes % 2:  # it opens what follows
+            end, quotes = end - 1, quotes - 1
+        start = found - len(before.group()) if before else found
+        written.append(Timing(text[start:end], word.start, word.end))
+        place = end
+    return written
+
+
 def join_words(words: Sequence[Timing]) -> str:
     """The words as one line: a space between Latin words, none beside a Chinese character."""
     line = ""
@@ -59,29 +88,29 @@ def join_words(words: Sequence[Timing]) -> str:
     return line
 
 
-def to_srt(words: Sequence[Timing], phones: Sequence[Timing] = ()) -> str:
+def to_srt(words: Sequence[Timing], phones: Sequence[Timing] = (), text: str = "") -> str:
     """SubRip: numbered cues with times as 00:00:01,500. Phones have no place in it."""
     del phones
     blocks = [
         f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{cue.text}\n"
-        for number, cue in enumerate(group_words(words), start=1)
+        for number, cue in enumerate(group_words(punctuate(words, text)), start=1)
     ]
     return "\n".join(blocks)
 
 
-def to_vtt(words: Sequence[Timing], phones: Sequence[Timing] = ()) -> str:
+def to_vtt(words: Sequence[Timing], phones: Sequence[Timing] = (), text: str = "") -> str:
     """WebVTT: cues with times as 00:00:01.500, text escaped as the format asks."""
     del phones
     blocks = [
         f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{_escape(cue.text)}\n"
-        for cue in group_words(words)
+        for cue in group_words(punctuate(words, text))
     ]
     return "\n".join(["WEBVTT\n", *blocks])
 
 
-def to_json(words: Sequence[Timing], phones: Sequence[Timing] = ()) -> str:
+def to_json(words: Sequence[Timing], phones: Sequence[Timing] = (), text: str = "") -> str:
     """One JSON object: `words`, `phones` and `cues`, each a list of {text, start, end}."""
-    parts = {"words": words, "phones": phones, "cues": group_words(words)}
+    parts = {"words": words, "phones": phones, "cues": group_words(punctuate(words, text))}
     content = {
         name: [
             {"text": item.text, "start": round(item.start, 4), "end": round(item.end, 4)}
@@ -92,7 +121,7 @@ def to_json(words: Sequence[Timing], phones: Sequence[Timing] = ()) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-_WRITERS: dict[str, Callable[[Sequence[Timing], Sequence[Timing]], str]] = {
+_WRITERS: dict[str, Callable[[Sequence[Timing], Sequence[Timing], str], str]] = {
     "srt": to_srt,
     "vtt": to_vtt,
     "json": to_json,
@@ -109,19 +138,24 @@ def subtitle_format(path: str | Path) -> str:
 
 
 def save_subtitles(
-    path: str | Path, words: Sequence[Timing], phones: Sequence[Timing] = ()
+    path: str | Path,
+    words: Sequence[Timing],
+    phones: Sequence[Timing] = (),
+    *,
+    text: str = "",
 ) -> None:
     """Write subtitles in the format of the file name, whole or not at all.
 
+    text:   what was spoken, for the punctuation of the cues
     raises: UsageError for an unknown suffix or a folder that cannot be written
     """
     path = Path(path)
-    text = _WRITERS[subtitle_format(path)](words, phones)
+    content = _WRITERS[subtitle_format(path)](words, phones, text)
     draft = ""
     try:
         descriptor, draft = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+            file.write(content)
         os.chmod(draft, 0o644)
         os.replace(draft, path)
     except OSError as error:
@@ -134,6 +168,9 @@ def save_subtitles(
 def _fits(group: Sequence[Timing], word: Timing, limits: CueLimits) -> bool:
     """True if `word` may join the cue that `group` is becoming."""
     columns = sum(2 if _is_wide(char) else 1 for char in join_words([*group, word]))
+    is_sentence = group[-1].text.rstrip("”’\"')）》」』】").endswith(_SENTENCE_ENDS)
+    if is_sentence and group[-1].end - group[0].start >= limits.min_seconds:
+        return False
     return (
         word.start - group[-1].end < limits.pause_seconds
         and columns <= limits.max_columns

@@ -75,4 +75,5 @@ class Speech:
         """Write the word timings as .srt, .vtt or .json, by the file's suffix."""
         from kouji.subtitles import save_subtitles
 
-        save_subtitles(path, self.words, self.phones)
+        text = "".join(segment.text for segment in self.segments)
+        save_subtitles(path, self.words, self.phones, text=text)

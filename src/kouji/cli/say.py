@@ -81,7 +81,7 @@ def say(
     ] = None,
     model: Annotated[str, typer.Option(help="The model to speak with.")] = "mini",
     precision: Annotated[
-        str | None, typer.Option(help="float32, bfloat16, float16 or int8; else chosen for you.")
+        str | None, typer.Option(help="float32, bfloat16 or float16; else chosen for you.")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is chosen for you.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.")] = None,
@@ -132,7 +132,7 @@ def say(
         for warning in rendered.warnings:
             tell(f"warning: {warning}")
         if subtitles is not None:
-            save_subtitles(subtitles, rendered.words, rendered.phones)
+            save_subtitles(subtitles, rendered.words, rendered.phones, text=options.text)
         seconds = rendered.num_samples / tts.sample_rate
         if out is not None:
             tell(describe(out, seconds, time.perf_counter() - began))
