@@ -77,3 +77,11 @@ def test_every_setting_is_documented(root_dir: Path) -> None:
     assert documented == {item.name for item in fields(Settings)}
     for item in fields(Settings):
         assert f"`KOUJI_{item.name.upper()}`" in page
+
+
+def test_every_precision_a_setting_allows_can_be_chosen() -> None:
+    from kouji.config import PRECISIONS
+    from kouji.models.precision import PRECISIONS as COMPUTED
+
+    assert PRECISIONS[0] == "auto"
+    assert set(PRECISIONS[1:]) == set(COMPUTED)

@@ -17,7 +17,7 @@ from typing import Any
 
 from kouji.errors import ConfigError
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 CONSENT_POLICIES = ("attest", "strict", "off")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 PREFIX = "KOUJI_"
