@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kouji.cli.boundary import say_to_user
+from kouji.cli.sources import require_folder
 
 
 def align(
@@ -16,6 +17,7 @@ def align(
     """Find out when each phone of a prepared store is spoken; the store keeps the durations."""
     from kouji.train.align import align_store
 
+    require_folder(prepared, "make it with: kouji prepare DATA --out PREPARED")
     report = align_store(prepared, say=say_to_user)
     say_to_user(
         f"{report.clips} clips in {report.seconds:.0f} s, {report.failed} without a path; "
@@ -34,5 +36,7 @@ def export(
     """Make one checkpoint of two training runs, which kouji say loads with --model."""
     from kouji.train.export import export_mini
 
+    for folder in (acoustic, vocoder, prepared):
+        require_folder(folder, "name the folder that kouji train or prepare wrote")
     record = export_mini(acoustic, vocoder, out, store=prepared)
     say_to_user(f"{out}: pace {record['pace']}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kouji.cli.boundary import say_to_user
+from kouji.cli.sources import require_file
 from kouji.errors import UsageError
 
 
@@ -23,6 +24,7 @@ def slice_recording(
     from kouji.cli import session
 
     session.start()
+    require_file(recording)
     if format not in ("wav", "flac"):
         raise UsageError("unknown format of slices", seen=format, allowed="wav, flac")
     slices = cut(load_audio(recording, max_seconds=24 * 3600.0))

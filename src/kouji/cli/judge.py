@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kouji.cli.boundary import say_to_user
+from kouji.cli.sources import require_file
 
 
 def evaluate(
@@ -21,8 +22,11 @@ def evaluate(
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Only the first items; 0 is all.")] = 0,
     programs: Annotated[
-        bool, typer.Option("--programs", help="Measure installed espeak-ng and flite as well.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--programs/--no-programs", help="Measure espeak-ng and flite as well, if installed."
+        ),
+    ] = True,
     precision: Annotated[str | None, typer.Option(help="As in kouji say.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="As in kouji say.")] = 0,
     device: Annotated[str | None, typer.Option(help="As in kouji say.")] = None,
@@ -37,6 +41,7 @@ def evaluate(
     from kouji.evaluate.systems import Model, Recordings, System, installed_programs
 
     settings = session.start()
+    require_file(set_path)
     choice = session.ModelChoice(model, precision, threads or None, device)
     tts = session.load_model(choice, settings)
     systems: list[System] = [Model(tts, f"kouji {model}"), Recordings()]

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from kouji.cli.sources import require_file
+
 watermark_app = typer.Typer(
     help="Find the inaudible mark in speech.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -28,6 +30,7 @@ def detect(recording: Annotated[Path, typer.Argument(help="The sound to examine.
     from kouji.cli import session
 
     session.start()
+    require_file(recording)
     detection = find_mark(load_audio(recording))
     typer.echo(json.dumps(asdict(detection)))
     if not detection.found:

@@ -36,6 +36,19 @@ def read_text(text: str | None, file: Path | None) -> str:
     return decode(sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), "standard input")
 
 
+def require_file(path: Path) -> None:
+    """Raise UsageError for a path with no file behind it: a mistyped name is wrong use."""
+    if not path.is_file():
+        kind = "it is a folder" if path.is_dir() else "no such file"
+        raise UsageError("a file is needed", seen=f"{path}: {kind}", cure="check the path")
+
+
+def require_folder(path: Path, cure: str) -> None:
+    """Raise UsageError for a path with no folder behind it."""
+    if not path.is_dir():
+        raise UsageError("no such folder", seen=path, cure=cure)
+
+
 def decode(content: bytes, origin: str) -> str:
     """Text from bytes: by its byte order mark, else UTF-8, else GB 18030.
 

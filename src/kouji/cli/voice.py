@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kouji.cli.boundary import say_to_user
+from kouji.cli.sources import require_file
 from kouji.errors import ConsentError, UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def add(
     if language not in (None, "zh", "en"):
         raise UsageError("unknown language", seen=language, allowed="zh, en")
     voice_id(name)  # an unusable name is told before the recording is read
+    require_file(recording)
     consent, evidence = _read_consent(consent_file, attest)
     require_for_enrolment(consent, settings.consent)
     voice = enroll(
@@ -127,6 +129,7 @@ def check(
     from kouji.voices.enroll import examine
     from kouji.voices.voice import to_plain
 
+    require_file(recording)
     report = examine(recording, session.start())
     if as_json:
         typer.echo(json.dumps(to_plain(report), ensure_ascii=False, indent=1))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from kouji.errors import DataError
 from kouji.evaluate.items import EvaluationItem
 from kouji.types import Audio, Speech, Timing
 
@@ -110,7 +111,10 @@ class Program:
             out = str(Path(folder, "speech.wav"))
             filled = [part.format(text=item.text, out=out) for part in command]
             start = time.perf_counter()
-            subprocess.run(filled, check=True, capture_output=True, timeout=60)
+            try:
+                subprocess.run(filled, check=True, capture_output=True, timeout=60)
+            except (OSError, subprocess.SubprocessError) as error:
+                raise DataError(f"{self.name} failed", seen=error) from error
             seconds = time.perf_counter() - start
             return Rendering(load_audio(out), seconds)
 

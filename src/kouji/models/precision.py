@@ -85,10 +85,13 @@ def _overridden(facts: DeviceFacts, override: str) -> PrecisionChoice:
 
 
 def read_device_facts(device: str | torch.device = "cpu") -> DeviceFacts:
-    """Ask torch about a device of this machine; unknown facts count as absent."""
+    """Ask torch about a device of this machine; unknown facts count as absent.
+
+    raises: ConfigError for a device that torch or this machine does not have
+    """
     import torch
 
-    kind = torch.device(device).type
+    kind = _known_device(str(device)).type
     if kind == "cuda":
         return DeviceFacts("cuda", compute_capability=torch.cuda.get_device_capability(device))
     return DeviceFacts(
@@ -96,6 +99,24 @@ def read_device_facts(device: str | torch.device = "cpu") -> DeviceFacts:
         has_amx=_cpu_claims("_is_amx_tile_supported"),
         has_avx512_bf16=_cpu_claims("_is_avx512_bf16_supported"),
     )
+
+
+def _known_device(name: str) -> torch.device:
+    import torch
+
+    allowed = "cpu, cuda, cuda:1, mps"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError("unknown device", seen=name, allowed=allowed) from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError("unknown device", seen=name, allowed=allowed)
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    is_missing = device.type == "mps" and not torch.backends.mps.is_available()
+    if is_missing or (device.index or 0) >= count:
+        cure = "choose cpu, or let kouji doctor say what is missing"
+        raise ConfigError("this machine has no such device", seen=name, cure=cure)
+    return device
 
 
 def _cpu_claims(question: str) -> bool:
