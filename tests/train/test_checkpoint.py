@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from toy_recipe import ToyRecipe, toy_settings
 
 from kouji.errors import ModelError, TrainingError
 from kouji.train import checkpoint
@@ -19,6 +21,7 @@ from kouji.train.checkpoint import (
     export_weights,
     load_checkpoint,
 )
+from kouji.train.loop import run
 
 
 def snapshot(value: float, ema: float | None = None) -> Snapshot:
@@ -55,7 +58,7 @@ def test_crash_while_writing_leaves_no_checkpoint(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.torch, "save", fail)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(TrainingError, match="no space"):
             store.save(snapshot(2), 2)
     assert [p.name for p in store.steps()] == ["step-00000001"]
     store.save(snapshot(2), 2)
@@ -118,3 +121,23 @@ def test_misfits_are_counted_by_name() -> None:
     state["extra"] = state.pop("0.bias")
     with pytest.raises(TrainingError, match=r"x does not fit.*missing 0\.bias, unexpected extra"):
         check_compatible(model, state, "x")
+
+
+def test_full_disk_and_useless_folders_end_a_run_in_one_line(tmp_path: Path) -> None:
+    """A limit on the size of files fails writes as a full disk does."""
+    good = run(ToyRecipe(), toy_settings(tmp_path / "full", steps=2))
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, usual[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"cannot be written .*step-00000004.*goes on from"):
+            run(ToyRecipe(), toy_settings(tmp_path / "full", steps=4))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, usual[1]))
+        with pytest.raises(TrainingError, match=r"of the run cannot be used .*room"):
+            run(ToyRecipe(), toy_settings(tmp_path / "log", steps=4))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert list((tmp_path / "full/checkpoints").iterdir()) == [good.checkpoint]
+    assert run(ToyRecipe(), toy_settings(tmp_path / "full", steps=4)).step == 4
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match=r"of the run cannot be used .*file"):
+        run(ToyRecipe(), toy_settings(tmp_path / "file/run"))

@@ -46,12 +46,32 @@ class CheckpointStore:
         self.folder, self.keep_last = folder, keep_last
 
     def save(self, snapshot: Snapshot, step: int) -> Path:
-        """Write the checkpoint of `step` and prune old ones; returns its directory."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Write the checkpoint of `step` and prune old ones; returns its directory.
+
+        raises: TrainingError when it cannot be written; older checkpoints are then untouched
+        """
         final = self.folder / f"step-{step:08d}"
         work = self.folder / f".{final.name}.{os.getpid()}"
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
+        try:
+            self._write(snapshot, step, work)
+            shutil.rmtree(final, ignore_errors=True)
+            work.rename(final)
+            _flush(self.folder)
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch.save: RuntimeError
+            shutil.rmtree(work, ignore_errors=True)
+            raise TrainingError(
+                "a checkpoint cannot be written",
+                seen=f"{final}: {' '.join(str(error).split())}",
+                cure="make room or write access there and start again: the run goes on from "
+                "the checkpoint before",
+            ) from error
+        self._prune()
+        return final
+
+    def _write(self, snapshot: Snapshot, step: int, work: Path) -> None:
+        """All files of a checkpoint, flushed to disk."""
+        work.mkdir(parents=True)
         save_file(_storable(snapshot.model), work / _FILES[0])
         if snapshot.ema is not None:
             save_file(_storable(snapshot.ema), work / _FILES[1])
@@ -61,11 +81,6 @@ class CheckpointStore:
         (work / "state.json").write_text(json.dumps(state, indent=1))
         for path in [*work.iterdir(), work]:
             _flush(path)
-        shutil.rmtree(final, ignore_errors=True)
-        work.rename(final)
-        _flush(self.folder)
-        self._prune()
-        return final
 
     def steps(self) -> list[Path]:
         """Finished checkpoints, oldest first."""

@@ -67,6 +67,12 @@ def run(recipe: Recipe, settings: RunSettings) -> RunResult:
     try:
         with caught_signals() as stop:
             return _Run(recipe, settings, world).train(stop)
+    except OSError as error:
+        raise TrainingError(
+            "a file of the run cannot be used",
+            seen=f"{error.filename or settings.out}: {error.strerror or error}",
+            cure=f"check {settings.out}: it must be a folder with room and write access",
+        ) from error
     finally:
         world.close()
 
