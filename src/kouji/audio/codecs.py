@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
@@ -141,22 +142,42 @@ class _Wav:
             self._file.seek(0, io.SEEK_END)
 
 
-class _Behind:
-    """The part of a file behind its tag, for a muxer that counts positions from its own start."""
+class _Sink:
+    """The part of a file behind its tag, for a muxer that counts positions from its own start.
+
+    Keeps the first error of the file for `check`: PyAV prints a traceback of its own when a
+    second one follows, as on a full disk.
+    """
 
     def __init__(self, file: BinaryIO, num_bytes: int) -> None:
         self._file, self._num_bytes = file, num_bytes
-        self.write = file.write
+        self._error: OSError | None = None
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self._error is not None:
+            raise self._error
+
+    def write(self, content: bytes) -> int:
+        return self._try(lambda: self._file.write(content), len(content))
 
     def seekable(self) -> bool:
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         shift = self._num_bytes if whence == io.SEEK_SET else 0
-        return self._file.seek(offset + shift, whence) - self._num_bytes
+        return self._try(lambda: self._file.seek(offset + shift, whence) - self._num_bytes, offset)
 
     def tell(self) -> int:
-        return self._file.tell() - self._num_bytes
+        return self._try(lambda: self._file.tell() - self._num_bytes, 0)
+
+    def _try(self, act: Callable[[], int], otherwise: int) -> int:
+        if self._error is None:
+            try:
+                return act()
+            except OSError as error:
+                self._error = error
+        return otherwise
 
 
 _AV_NAMES: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -179,10 +200,10 @@ class _Av:
         if format == "opus" and not _can_seek(file):
             # A stream's pages hold 60 ms: 11 % more bytes than with ffmpeg's 1 s, and no waiting.
             options = {"page_duration": "60000"}
-        if format in ("mp3", "aac"):
-            tag = id3_tag(tags)
-            file.write(tag)
-            file = _Behind(file, len(tag)) if _can_seek(file) else file
+        tag = id3_tag(tags) if format in ("mp3", "aac") else b""
+        file.write(tag)
+        self._sink = _Sink(file, len(tag)) if _can_seek(file) else None
+        file = self._sink or file
         self._container = av.open(
             file, "w", format=container_format, options={"flush_packets": "1", **options}
         )
@@ -215,6 +236,8 @@ class _Av:
         self._num_written += len(pcm)
         for piece in self._framer.resample(frame):
             self._container.mux(self._stream.encode(piece))
+        if self._sink is not None:
+            self._sink.check()
 
     def close(self) -> None:
         try:
@@ -224,6 +247,8 @@ class _Av:
             self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()
+        if self._sink is not None:
+            self._sink.check()
 
 
 class _Sndfile:

@@ -6,6 +6,7 @@ Does not know how a format is made (codecs.py) nor what `-` means on a command l
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import secrets
@@ -198,7 +199,8 @@ class AudioWriter:
             raise
 
     def _discard(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # on a full disk closing fails as writing did
+            self._file.close()
         self._part.unlink(missing_ok=True)
 
     def _failed(self, error: OSError) -> AudioError:

@@ -9,6 +9,7 @@ and FLAC; knows nothing of formats, terminals or consent.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -93,8 +94,11 @@ class PartialFolder:
         marker = self.path / "key"
         if not marker.is_file() or marker.read_text(encoding="utf-8") != self._key:
             shutil.rmtree(self.path, ignore_errors=True)
-            self.path.mkdir(parents=True)
-            marker.write_text(self._key, encoding="utf-8")
+            try:
+                self.path.mkdir(parents=True)
+                marker.write_text(self._key, encoding="utf-8")
+            except OSError as error:
+                raise _unwritable(self.path, error) from error
         return len(list(self.path.glob("*.json")))
 
     def load(self, index: int) -> tuple[Samples, Rendered] | None:
@@ -117,15 +121,25 @@ class PartialFolder:
         return (grid / np.float32(1 << 31)).astype(np.float32), rendered
 
     def save(self, index: int, samples: Samples, sample_rate: int, rendered: Rendered) -> None:
-        """Keep a block: the sound first, the description that makes it count last."""
+        """Keep a block: the sound first, the description that makes it count last.
+
+        raises: KoujiError where the disk refuses; the blocks before are kept
+        """
+        try:
+            self._save(index, samples, sample_rate, rendered)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def _save(self, index: int, samples: Samples, sample_rate: int, rendered: Rendered) -> None:
         import soundfile
 
         grid = np.clip(np.round(samples.astype(np.float64) * (1 << 23)), -(1 << 23), (1 << 23) - 1)
         sound, draft = self._file(index, "flac"), self._file(index, "tmp")
         if len(grid):
             shifted = grid.astype(np.int32) << 8  # 24 bits sit in the upper part of 32
-            with draft.open("wb") as file:
-                soundfile.write(file, shifted, sample_rate, format="FLAC", subtype="PCM_24")
+            content = io.BytesIO()
+            soundfile.write(content, shifted, sample_rate, format="FLAC", subtype="PCM_24")
+            draft.write_bytes(content.getvalue())
             os.replace(draft, sound)
         values = asdict(rendered) | {
             name: [[item.text, item.start, item.end] for item in getattr(rendered, name)]
@@ -206,6 +220,14 @@ def join_blocks(
             write(samples)
         whole.add(rendered, sample_rate)
     return whole
+
+
+def _unwritable(path: Path, error: OSError) -> KoujiError:
+    return KoujiError(
+        f"cannot write to {path}",
+        seen=error.strerror or error,
+        cure="free space or check the folder, then run the same command again",
+    )
 
 
 def _shifted(timing: Timing, seconds: float) -> Timing:

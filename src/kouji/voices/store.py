@@ -9,6 +9,7 @@ and a crash leaves nothing but a hidden folder that the next `add` sweeps away.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -206,7 +207,9 @@ def _write_voice(folder: Path, voice: Voice, consent_recording: bytes | None) ->
     import soundfile
 
     grid = to_grid(voice.reference.samples)
-    soundfile.write(folder / "reference.flac", grid, REFERENCE_RATE, subtype="PCM_16")
+    sound = io.BytesIO()  # libsndfile does not say when a disk is full, a file object does
+    soundfile.write(sound, grid, REFERENCE_RATE, format="FLAC", subtype="PCM_16")
+    (folder / "reference.flac").write_bytes(sound.getvalue())
     if consent_recording is not None:
         (folder / "consent.recording").write_bytes(consent_recording)
     values: dict[str, Any] = {"format": FORMAT} | {key: getattr(voice, key) for key in _FIELDS}
