@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from kouji.audio.clean import QualityReport, ReferenceRules, check_reference, prepare_reference
 from kouji.audio.loudness import measure_loudness
@@ -113,6 +114,30 @@ def test_refusals_name_code_and_figure(make_speech) -> None:
         assert figure in str(refusal.value)
         assert refusal.value.cure
     assert check_reference(Audio(constant, 24000)).verdict == "refused"
+
+
+def test_files_that_are_not_even_decoded_are_refused_with_their_figure(tmp_path: Path) -> None:
+    cases = (
+        ("0.flac", 0, "empty", "0 bytes"),  # libsndfile writes nothing at all
+        ("0.wav", 0, "empty", "0 samples"),
+        ("1.wav", 1, "empty", "1 samples"),
+        ("1201.flac", 8000 * 1201, "too_long", "1201.0 s; allowed: at most 300 s"),
+    )
+    for name, num_samples, code, figure in cases:
+        path = tmp_path / name
+        soundfile.write(path, np.zeros(num_samples, np.int16), 8000)
+        for source in (path, path.read_bytes()):
+            with pytest.raises(ReferenceRefused) as refusal:
+                prepare_reference(source)
+            assert refusal.value.reason == code
+            assert figure in str(refusal.value)
+        assert path.name in _refusal_of(path)
+
+
+def _refusal_of(path: Path) -> str:
+    with pytest.raises(ReferenceRefused) as refusal:
+        prepare_reference(path)
+    return str(refusal.value)
 
 
 def test_arrays_are_refused_like_recordings() -> None:

@@ -193,7 +193,9 @@ def test_the_limit_is_checked_from_the_header_and_while_decoding() -> None:
         load_audio(bytes(data), max_seconds=10)
     data[21] &= 0xF0  # the header now promises nothing
     data[22:26] = bytes(4)
-    with pytest.raises(UnreadableAudio, match=r"too long \(seen: more; allowed: up to 10 s"):
+    with pytest.raises(
+        UnreadableAudio, match=r"too long \(seen: over 1\d\.\d s; allowed: up to 10"
+    ):
         load_audio(bytes(data), max_seconds=10)
 
 

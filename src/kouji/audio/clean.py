@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kouji.audio.denoise import denoise
-from kouji.audio.load import Source, load_audio
+from kouji.audio.load import AudioTooLong, NoSound, Source, load_audio
 from kouji.audio.loudness import measure_loudness, normalise_loudness
 from kouji.audio.pitch import track_pitch
 from kouji.audio.quality import (
@@ -134,10 +134,7 @@ def prepare_reference(
     raises:  ReferenceRefused with the first refusal's code and figure, UnreadableAudio
     """
     rules = rules or ReferenceRules()
-    _refuse_broken_array(source)
-    in_memory = isinstance(source, (Audio, np.ndarray))
-    limit = math.inf if in_memory else LOAD_MARGIN * rules.max_seconds
-    audio = load_audio(source, max_seconds=limit, array_rate=array_rate)
+    audio = load_reference(source, rules, array_rate=array_rate)
     report = check_reference(audio, rules)
     if report.verdict == "refused":
         refusal = next(each for each in _judge(report, rules) if each.refuses)
@@ -149,6 +146,27 @@ def prepare_reference(
     first, last = (round(seconds * audio.sample_rate) for seconds in best)
     part = resample(Audio(around.samples[first:last], audio.sample_rate), PREPARED_RATE)
     return normalise_loudness(part, rules.target_lufs), report
+
+
+def load_reference(
+    source: Source, rules: ReferenceRules, *, array_rate: int | None = None
+) -> Audio:
+    """Load what may become a reference; files far over the limit are not even decoded.
+
+    raises: ReferenceRefused for what holds no sound or far too much of it, UnreadableAudio
+    """
+    _refuse_broken_array(source)
+    in_memory = isinstance(source, (Audio, np.ndarray))
+    limit = math.inf if in_memory else LOAD_MARGIN * rules.max_seconds
+    try:
+        return load_audio(source, max_seconds=limit, array_rate=array_rate)
+    except AudioTooLong as error:
+        refusal = _refusal(
+            "too_long", error.what, str(error.seen), f"at most {rules.max_seconds:g} s"
+        )
+        raise refusal.as_error() from error
+    except NoSound as error:
+        raise _refusal("empty", error.what, str(error.seen), "some sound").as_error() from error
 
 
 class _Finding(NamedTuple):

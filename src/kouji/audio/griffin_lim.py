@@ -69,7 +69,9 @@ def unit(spectrum: Tensor) -> Tensor:
 
 def windowed_spectrum(samples: Tensor, window: Tensor, hop_length: int) -> Tensor:
     """Spectra of all whole windows: (batch, samples) -> (batch, bins, frames) complex."""
-    return torch.fft.rfft(samples.unfold(-1, len(window), hop_length) * window).transpose(1, 2)
+    framed = samples.unfold(-1, len(window), hop_length) * window
+    spectra: Tensor = torch.fft.rfft(framed).transpose(1, 2)
+    return spectra
 
 
 def overlap_add(frames: Tensor, hop_length: int) -> Tensor:

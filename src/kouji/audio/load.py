@@ -30,6 +30,15 @@ MAX_AMPLITUDE = 16.0  # 24 dB over full scale; beyond it the scale itself is wro
 MAX_STREAM_BYTES = 1 << 30  # what is read from a file object at most
 MAX_FRAMES = 1 << 28  # 1 GiB of float32, 93 minutes at 48 kHz
 
+
+class AudioTooLong(UnreadableAudio):
+    """More than `max_seconds`, by the header or while decoding."""
+
+
+class NoSound(UnreadableAudio):
+    """Sound that is no longer than a sample."""
+
+
 Source = str | Path | bytes | BinaryIO | Audio | NDArray[Any]
 
 
@@ -83,7 +92,7 @@ def _from_path(path: Path, sample_rate: int | None, max_seconds: float) -> Audio
             return _decode(file, sample_rate, max_seconds)
         except UnreadableAudio as error:
             what = f"cannot use {path.name!r}: {error.what}"
-            raise UnreadableAudio(
+            raise type(error)(
                 what, seen=error.seen, allowed=error.allowed, cure=error.cure
             ) from error
         except OSError as error:
@@ -127,8 +136,13 @@ def _read_stream(file: BinaryIO) -> bytes:
 
 
 def _decode(file: BinaryIO, sample_rate: int | None, max_seconds: float) -> Audio:
-    container = identify(file)
     num_bytes = file.seek(0, io.SEEK_END)
+    if num_bytes == 0:
+        raise NoSound(
+            "this is not a sound file", seen="an empty file, 0 bytes", allowed="some sound"
+        )
+    file.seek(0)
+    container = identify(file)
     check_complete(file, container, num_bytes)
     file.seek(0)
     decoding = open_decoding(file, container)
@@ -152,7 +166,7 @@ def _collect(blocks: Iterator[Samples], resampler: Resampler) -> Samples:
         ready += resampler.push(block).tobytes()
     ready += resampler.push(np.zeros(0, np.float32), last=True).tobytes()
     samples = np.frombuffer(ready, np.float32)
-    _check_count(len(samples), UnreadableAudio)
+    _check_count(len(samples), NoSound)
     return samples
 
 
@@ -180,9 +194,9 @@ def _check_duration(
     limit = min(max_seconds, MAX_FRAMES / sample_rate)
     if num_frames <= limit * sample_rate:
         return
-    seen = "more" if is_partial else f"{num_frames / sample_rate:.1f} s"
+    seen = ("over " if is_partial else "") + f"{num_frames / sample_rate:.1f} s"
     allowed = f"{limit:g} s" if math.isfinite(limit) else "any"
-    raise UnreadableAudio(
+    raise AudioTooLong(
         "the audio is too long", seen=seen, allowed=f"up to {allowed}", cure="cut it first"
     )
 

@@ -59,12 +59,11 @@ def enroll(
 
 
 def examine(source: Path, settings: Settings) -> QualityReport:
-    """The quality report of a recording, good or bad; UnreadableAudio if it is not audio."""
-    from kouji.audio.clean import LOAD_MARGIN, check_reference
-    from kouji.audio.load import load_audio
+    """The quality report of a recording, good or bad; an AudioError if none can be made."""
+    from kouji.audio.clean import check_reference, load_reference
 
     rules = reference_rules(settings)
-    return check_reference(load_audio(source, max_seconds=LOAD_MARGIN * rules.max_seconds), rules)
+    return check_reference(load_reference(source, rules), rules)
 
 
 def require_speech(recording: bytes, origin: str) -> None:
