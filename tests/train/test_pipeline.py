@@ -105,6 +105,14 @@ def test_recordings_become_a_voice_that_speaks(
     assert kouji(say) == 0, capfd.readouterr().err
     assert soundfile.info(spoken).duration > 0.1
 
+    lean = ["--out", str(tmp_path / "lean"), "--fields", "mel,f0,wave", "--quantise", "mel"]
+    assert kouji(["pack", str(prepared), *lean, "--limit-mb", "1"]) == 0
+    assert 0 < len(Store(tmp_path / "lean")) < 24
+    assert sum(file.stat().st_size for file in (tmp_path / "lean").iterdir()) < 1.1 * 2**20
+    assert kouji(["pack", str(prepared), "--out", str(prepared)]) == 1
+    assert kouji(["pack", str(prepared), "--out", str(tmp_path / "x"), "--fields", "mle"]) == 1
+    assert "no such arrays (seen: ['mle']" in capfd.readouterr().err
+
     # Signals: the step is finished, saved, and gone on from.
     out, steps = tmp_path / "mini-acoustic", [4]
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,6 +14,7 @@ from kouji.cli.cut import slice_recording
 from kouji.cli.demo import demo
 from kouji.cli.judge import evaluate
 from kouji.cli.marks import watermark_app
+from kouji.cli.pack import pack
 from kouji.cli.prepare import prepare
 from kouji.cli.say import say
 from kouji.cli.teach import train
@@ -59,5 +60,6 @@ app.command("prepare")(prepare)
 app.command("train")(train)
 app.command("align")(align)
 app.command("export")(export)
+app.command("pack")(pack)
 app.command("evaluate")(evaluate)
 app.command("bench", context_settings={"ignore_unknown_options": True})(bench)

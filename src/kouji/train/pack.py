@@ -39,6 +39,10 @@ def pack(
     """
     if unknown := sorted({*fields, *quantise} - set(store.arrays)):
         raise DataError("no such arrays", seen=unknown, allowed=", ".join(store.arrays))
+    if Path(out).resolve() == store.path.resolve():
+        raise DataError(
+            "a store cannot be packed into itself", seen=out, cure="name another folder"
+        )
     specs = {name: _lean_spec(store, name, name in quantise) for name in fields}
     standard = {name: spec for name, spec in specs.items() if spec is not None}
     chosen = _fit(store, specs, limit_bytes)
