@@ -163,3 +163,49 @@ def test_agrees_with_the_annotated_corpus(shared_dir):
             agreed += sum(ours[-1].symbol == theirs[-1].symbol for ours, theirs in pairs)
             compared += len(found)
     assert agreed / compared > 0.95  # the speaker's southern accent accounts for the rest
+
+
+@pytest.mark.parametrize(
+    ("text", "character", "reading"),
+    [
+        ("单先生好", "单", "sh an4"),
+        ("解老师讲课", "解", "x ie4"),
+        ("仇先生来了", "仇", "q iou2"),
+        ("她姓乐", "乐", "ve4"),
+        ("任女士在吗", "任", "r en2"),
+        ("曾国藩的家书", "曾", "z eng1"),
+        ("我曾去过北京", "曾", "c eng2"),
+        ("尉迟恭是门神", "尉", "v4"),
+        ("查一下字典", "查", "ch a2"),
+        ("任务完成了", "任", "r en4"),
+        ("这次考试他得了满分", "得", "d e2"),
+        ("他比我快得多", "得", "d e5"),
+        ("这块地很肥", "地", "d i4"),
+        ("书要按时还", "还", "h uan2"),
+        ("他还在等", "还", "h ai2"),
+        ("他被选为主席", "为", "uei2"),
+        ("地球绕着太阳转", "转", "zh uan4"),
+        ("盛一碗汤", "盛", "ch eng2"),
+        ("他吐了", "吐", "t u4"),
+        ("大喝一声", "喝", "h e4"),
+        ("和面做馒头", "和", "h uo2"),
+        ("妈妈在切菜", "切", "q ie1"),
+        ("给他量体温", "量", "l iang2"),
+        ("扎辫子的女孩", "扎", "z a1"),
+        ("他们处得不错", "处", "ch u3"),
+        ("果实累累", "累", "l ei2"),
+        ("他着了凉", "着", "zh ao2"),
+    ],
+)
+def test_names_and_groups_decide_readings(text, character, reading):
+    found = next(phones for sign, phones in hanzi_to_phones(text) if sign == character)
+    assert " ".join(map(str, found)) == reading
+
+
+@pytest.mark.parametrize(
+    ("text", "tones"),
+    [("纸老虎", "323"), ("展览馆", "223"), ("十一月一日", "21414"), ("一日三餐", "2411")],
+)
+def test_tones_follow_the_cut_of_the_word(text, tones):
+    spoken = [str(phones[-1])[-1] for _, phones in hanzi_to_phones(text)]
+    assert "".join(spoken) == tones

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from kouji.text.g2p import chinese, english, pos
 from kouji.text.g2p.arpabet import is_vowel
+from kouji.text.g2p.neighbours import sounds_by_neighbours
 from kouji.text.markup import Break, Phonetic, Piece, Plain
 from kouji.text.normalise import SILENT, Spoken, normalise
 from kouji.text.phones import STRESS_OFFSET, Phone
@@ -206,16 +207,17 @@ class Composer:
         sentence, self._sentence = self._sentence, []
         if not any(english.is_heteronym(word) for _, word in sentence):
             return
-        for (index, word), tag in zip(
-            sentence, pos.tag([word for _, word in sentence]), strict=True
-        ):
+        words = [word for _, word in sentence]
+        for place, ((index, word), tag) in enumerate(zip(sentence, pos.tag(words), strict=True)):
             unit = self._units[index]
             if (
                 english.is_heteronym(word)
                 and isinstance(unit, Word)
                 and unit.spoken.lower() == word.lower()
             ):
-                self._units[index] = replace(unit, phones=english.word_to_phones(word, tag))
+                heard = sounds_by_neighbours(words, place)
+                phones = english.sounds(heard) if heard else english.word_to_phones(word, tag)
+                self._units[index] = replace(unit, phones=phones)
 
 
 def _parts_here(stretch: list[_Hanzi], place: int) -> bool:

@@ -19,7 +19,10 @@ HANZI = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 LATIN = "A-Za-z"
 CLAUSE_BREAK = "。！？；!?;\n，,、…：:"
 # A unit or half of the day after a number says nothing of the language around it.
-_UNITS = "[kcmμn]?m|[kmμ]?g|[kmμ]?l|k?[wW]h?|[kKMGT]B|[kMG]?Hz|[ap]m|[AP]M|mph"
+_UNITS = (
+    "[kcmμn]?m|[kmμ]?g|[kmμ]?l|k?[wW]h?|[kKMGT]B|[kMG]?Hz|[ap]m|[AP]M|mph|mmHg|mmol|[kMh]?Pa"
+    "|fps|bpm|rpm|dB|[kM]W|mAh|k?cal|psi|[kMG]bps|px|ppm|dpi"
+)
 _WORDS = re.compile(
     rf"(?P<zh>[{HANZI}]+)"
     # nor does a Latin word stuck to a digit (5kg, iPhone15, CA1234)

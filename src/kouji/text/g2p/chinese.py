@@ -14,7 +14,7 @@ from kouji.text.g2p import segment
 from kouji.text.g2p.context import read_in_context
 from kouji.text.g2p.pinyin import pinyin_to_phones, spell_syllable, with_tone
 from kouji.text.g2p.polyphones import FULL_ER_AFTER
-from kouji.text.g2p.readings import read_word
+from kouji.text.g2p.readings import read_name, read_word
 from kouji.text.g2p.sandhi import Syllable, apply_sandhi
 from kouji.text.phones import Phone
 
@@ -97,7 +97,8 @@ def _syllables(
         decided = read_in_context(tokens, index)
         if decided is not None:
             return [Syllable(token.text, decided[:-1], int(decided[-1]))]
-    readings = read_word(token.text)
+    name = read_name(token.text) if token.tag.startswith("nr") else None
+    readings = name or read_word(token.text)
     return [
         Syllable(character, *(reading or ("", 5)))
         for character, reading in zip(token.text, readings, strict=True)

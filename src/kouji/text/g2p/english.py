@@ -12,6 +12,7 @@ from functools import lru_cache
 from kouji.text.g2p.arpabet import is_vowel, read_arpabet, read_ipa
 from kouji.text.g2p.fallback import inflect, letter_to_sound
 from kouji.text.g2p.lexicon import Entry, english_lexicon
+from kouji.text.g2p.neighbours import RULES
 from kouji.text.phones import STRESS_OFFSET, Phone
 
 _LETTERS = {
@@ -40,6 +41,8 @@ _BY_CLASS = {
     "tear": {"NN": "T IH1 R", "VB": "T EH1 R"},
     "tears": {"NN": "T IH1 R Z", "VB": "T EH1 R Z"},
     "bow": {"NN": "B OW1", "VB": "B AW1"},
+    "excuse": {"NN": "IH0 K S K Y UW1 S", "VB": "IH0 K S K Y UW1 Z"},
+    "excuses": {"NN": "IH0 K S K Y UW1 S IH0 Z", "VB": "IH0 K S K Y UW1 Z IH0 Z"},
     "sow": {"NN": "S AW1", "VB": "S OW1"},
 }
 
@@ -73,10 +76,15 @@ def word_to_phones(word: str, pos: str | None = None) -> tuple[Phone, ...]:
 def is_heteronym(word: str) -> bool:
     """True for a word whose sound depends on its part of speech."""
     plain = _plain_letters(word)
-    if plain in _BY_CLASS:
+    if plain in _BY_CLASS or plain in RULES:
         return True
     roles = {entry.role for entry in english_lexicon().entries(plain)}
     return len(roles - {"", "DT", "letter"}) > 1
+
+
+def sounds(arpabet: str) -> tuple[Phone, ...]:
+    """Phones of a reading written in ARPAbet, such as "L EH1 D"."""
+    return _arpabet(arpabet)
 
 
 def spell(letters: str) -> tuple[Phone, ...]:

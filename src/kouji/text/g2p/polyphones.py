@@ -130,6 +130,55 @@ PHRASES = {
     "计划": "ji4 hua4", "划船": "hua2 chuan2", "划算": "hua2 suan4", "分子式": "fen1 zi3 shi4",
 }  # fmt: skip
 
+# Readings that only the whole group of words decides; the segmenter keeps these together.
+COMBINATIONS = {
+    "长长了": "zhang3 chang2 le5", "快得多": "kuai4 de5 duo1", "大喝一声": "da4 he4 yi1 sheng1",
+    "大喝": "da4 he4", "和面": "huo2 mian4", "和泥": "huo2 ni2", "和诗": "he4 shi1", "曲高和寡": "qu3 gao1 he4 gua3",
+    "好喝酒": "hao4 he1 jiu3", "好吃懒做": "hao4 chi1 lan3 zuo4", "好逸恶劳": "hao4 yi4 wu4 lao2",
+    "累累": "lei2 lei2", "果实累累": "guo3 shi2 lei2 lei2", "硕果累累": "shuo4 guo3 lei2 lei2",
+    "伤痕累累": "shang1 hen2 lei2 lei2", "量一量": "liang2 yi1 liang2", "量体温": "liang2 ti3 wen1",
+    "量血压": "liang2 xue4 ya1", "量身高": "liang2 shen1 gao1", "量尺寸": "liang2 chi3 cun4",
+    "切菜": "qie1 cai4", "切肉": "qie1 rou4", "切开": "qie1 kai1", "切片": "qie1 pian4", "切成": "qie1 cheng2",
+    "切断": "qie1 duan4", "切割": "qie1 ge1", "切换": "qie1 huan4", "切除": "qie1 chu2", "切入": "qie1 ru4",
+    "切丝": "qie1 si1", "切丁": "qie1 ding1", "切块": "qie1 kuai4", "切碎": "qie1 sui4", "切蛋糕": "qie1 dan4 gao1",
+    "吐了一口": "tu3 le5 yi1 kou3", "扎辫子": "za1 bian4 zi5", "扎头发": "za1 tou2 fa5", "扎马尾": "za1 ma3 wei3",
+    "鞋带散了": "xie2 dai4 san3 le5", "头发散了": "tou2 fa5 san3 le5", "骨头散了": "gu3 tou5 san3 le5",
+    "处得": "chu3 de5", "处得来": "chu3 de5 lai2", "处不来": "chu3 bu5 lai2", "处不好": "chu3 bu4 hao3",
+    "着了凉": "zhao2 le5 liang2", "着了迷": "zhao2 le5 mi2", "着了魔": "zhao2 le5 mo2", "着了火": "zhao2 le5 huo3",
+    "着了急": "zhao2 le5 ji2", "得了冠军": "de2 le5 guan4 jun1", "得了满分": "de2 le5 man3 fen1",
+    "还不还": "huan2 bu5 huan2", "转来转去": "zhuan4 lai2 zhuan4 qu4", "团团转": "tuan2 tuan2 zhuan4",
+    "打转": "da3 zhuan4", "空出": "kong4 chu1", "空出来": "kong4 chu5 lai5", "空着": "kong4 zhe5",
+    "挑毛病": "tiao1 mao2 bing4", "挑水": "tiao1 shui3", "发横财": "fa1 heng4 cai2", "数了数": "shu3 le5 shu3",
+    "教我": "jiao1 wo3", "教你": "jiao1 ni3", "教他": "jiao1 ta1", "教她": "jiao1 ta1",
+}  # fmt: skip
+PHRASES |= COMBINATIONS
+
+# Surnames that are read otherwise than the character alone.
+SURNAMES = dict(
+    pair.split(":")
+    for pair in (
+        "单:shan4 解:xie4 仇:qiu2 查:zha1 曾:zeng1 任:ren2 华:hua4 区:ou1 朴:piao2 盖:ge3 燕:yan1 葛:ge3 翟:zhai2 "
+        "覃:qin2 乐:yue4 曲:qu1 尉:wei4 缪:miao4 瞿:qu2 种:chong2 折:she2 员:yun4 召:shao4 哈:ha3 晁:chao2 应:ying1 "
+        "车:che1 薄:bo2 柏:bai3 牟:mou4 洗:xian3 冼:xian3 佘:she2 过:guo1 那:na1 褚:chu3 句:gou1 隗:wei3 郗:xi1 "
+        "贲:ben1 逄:pang2 臧:zang1 殷:yin1 娄:lou2 訾:zi1 宓:mi4 纪:ji3 重:chong2 尹:yin3 庞:pang2"
+    ).split()
+)
+DOUBLE_SURNAMES = {
+    "尉迟": "yu4 chi2", "万俟": "mo4 qi2", "令狐": "ling2 hu2", "长孙": "zhang3 sun1", "澹台": "tan2 tai2",
+    "单于": "chan2 yu2", "宇文": "yu3 wen2", "皇甫": "huang2 fu3",
+}  # fmt: skip
+PHRASES |= DOUBLE_SURNAMES
+COMBINATIONS |= DOUBLE_SURNAMES
+# What follows a surname, and what its bearer is not called by.
+TITLES = frozenset(
+    "先生 女士 小姐 老师 教授 医生 大夫 经理 总经理 主任 同学 师傅 某 某某 姐 哥 叔叔 阿姨 博士 律师 局长 处长 院长 所长 校长 "
+    "主席 院士 警官 太太 夫人 同志 书记 导演 总 董 董事长 工程师 护士 教练 科长 部长 市长 省长 县长 老板 大人 将军 爷爷 奶奶 "
+    "大爷 大妈 大哥 大姐 氏".split()
+)
+FOREIGN = frozenset(
+    "查理 查尔斯 查德 查克 盖茨 盖伦 盖尔 盖恩 乐天 华生 华莱士 华伦 华盛顿 任天堂 哈利 哈里 哈利波特 那英".split()
+)
+
 # Common words whose last syllable is unstressed in standard speech.
 NEUTRAL_WORDS = frozenset(
     (

@@ -15,10 +15,18 @@ from typing import Any
 
 from kouji.errors import ModelError
 from kouji.text.g2p.pinyin import spell_syllable, strip_tone_mark
-from kouji.text.g2p.polyphones import CHARACTERS, NEUTRAL_WORDS, PHRASES
+from kouji.text.g2p.polyphones import (
+    CHARACTERS,
+    DOUBLE_SURNAMES,
+    FOREIGN,
+    NEUTRAL_WORDS,
+    PHRASES,
+    SURNAMES,
+)
 
 _MAX_PHRASE = 8
 _COUNTS = frozenset("零一二三四五六七八九十百千万亿两几半每这那哪双")
+_RARE_SURNAMES = frozenset("查盖乐过那车洗种应重哈句召折员")  # words rather than names
 _MEASURES = {"只": "zhi1", "行": "hang2", "重": "chong2"}  # read so behind a number
 
 Syllable = tuple[str, int]  # toneless pinyin as in the dictionaries, tone 1-5
@@ -88,12 +96,26 @@ def _last_character(word: str) -> str | None:
         return None
     if last in _MEASURES and all(sign in _COUNTS for sign in stem.removeprefix("第")):
         return _MEASURES[last]
+    if last == "为" and word not in phrase_readings():
+        return "wei2"  # 选为, 列为
     if last == "着" and stem[-1] in "不得":
         return "zhao2"
     if last == "了" and stem[-1] in "不得" and len(stem) > 1:
         return "liao3"
     is_manner = len(stem) > 2 or (len(stem) == 2 and stem[0] == stem[1])
     return "de5" if last == "地" and is_manner and word not in phrase_readings() else None
+
+
+def read_name(word: str) -> tuple[Syllable | None, ...] | None:
+    """The reading of a Chinese name whose surname has a sound of its own, None for other words."""
+    if len(word) not in (2, 3) or word in FOREIGN or word in PHRASES:
+        return None
+    if len(word) == 3 and word[:2] in DOUBLE_SURNAMES:
+        return (*read_word(word[:2]), *read_word(word[2]))
+    surname = SURNAMES.get(word[0])
+    if surname is None or word[0] in _RARE_SURNAMES:
+        return None
+    return (_numbered(surname), *read_word(word)[1:])
 
 
 def _known_phrase(word: str) -> tuple[Syllable | None, ...] | None:

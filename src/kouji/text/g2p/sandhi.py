@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from kouji.text.g2p.segment import look_up
+
 _DIGITS = frozenset("零〇一二三四五六七八九幺两")
 _ORDINAL_BEFORE = frozenset("第十初周期拜零〇百千点之唯统万其单逐专")
 _LABELLED_AFTER = frozenset("月号楼班等级线流")
@@ -67,6 +69,8 @@ def _tone_of_yi(flat: list[Syllable], index: int) -> Syllable:
     if index + 1 == len(flat) or (before and before in _ORDINAL_BEFORE):
         return syllable
     after = flat[index + 1]
+    if before == "月" and after.character == "日":
+        return syllable
     if before in _DIGITS or after.character in _DIGITS or after.character in _LABELLED_AFTER:
         return syllable
     if after.character == "十" or (before in _UNITS and after.character in _UNITS):
@@ -103,6 +107,12 @@ def _third_tones(words: list[Word]) -> list[Word]:
     return inner
 
 
+def _has_short_head(characters: list[str]) -> bool:
+    """True for 纸老虎 (1 + 2 syllables), False for 展览馆 (2 + 1), by which pair is a word."""
+    head, tail = look_up("".join(characters[:2])), look_up("".join(characters[1:]))
+    return (tail.frequency if tail else 0.0) > (head.frequency if head else 0.0)
+
+
 def _third_in_word(word: Word) -> Word:
     """Pairs from the left; in 小老虎 the last two syllables form the pair.
 
@@ -110,7 +120,7 @@ def _third_in_word(word: Word) -> Word:
     """
     result = list(word)
     tones = [syllable.tone for syllable in word]
-    if tones == [3, 3, 3] and word[0].character in "小老好很打雨买我你每有":
+    if tones == [3, 3, 3] and _has_short_head([syllable.character for syllable in word]):
         order = [1]
     else:
         order = list(range(len(word) - 1))

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kouji.errors import ModelError
+from kouji.text.g2p.polyphones import COMBINATIONS
 from kouji.text.g2p.readings import phrase_readings
 
 _TOTAL = 60_000_000  # sum of all frequencies of the dictionary, rounded
 _PHRASE_COUNT = 50.0  # a phrase without frequency beats its single characters, not other words
+_COMBINATION_COUNT = 300.0
 _UNKNOWN_COUNT = 0.5
 _MAX_WORD = 8
 
@@ -65,7 +67,9 @@ def _words_at(text: str, start: int) -> list[tuple[int, float]]:
     for end in range(start + 2, min(len(text), start + _MAX_WORD) + 1):
         word = text[start:end]
         entry = look_up(word)
-        if entry is not None and entry.frequency > 0:
+        if word in COMBINATIONS:
+            found.append((end, max(_COMBINATION_COUNT, entry.frequency if entry else 0.0)))
+        elif entry is not None and entry.frequency > 0:
             found.append((end, entry.frequency))
         elif word in phrase_readings():
             found.append((end, _PHRASE_COUNT))

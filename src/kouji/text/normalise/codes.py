@@ -12,7 +12,7 @@ from kouji.text.normalise.capitals import read_letters
 from kouji.text.normalise.reading import Reader, View, reader
 
 _DIAL = re.compile(
-    r"(?:拨打|电话|热线|致电|拨|手机号?码?|打|报警|传真|客服|短信至|\b(?:call|dial|phone|tel|text|fax|hotline)\b"
+    r"(?:拨打|电话|热线|致电|拨|手机号?码?|打|报警|传真|客服|短信至|急救|火警|匪警|查号|求助|呼叫|救护车|\b(?:call|dial|phone|tel|text|fax|hotline)\b"
     r"(?:\s(?:us|me|at|number|him|her|is))*)[是为：:.]?\s?$",
     re.IGNORECASE | re.ASCII,
 )
@@ -71,7 +71,7 @@ def _coded(match: re.Match[str], view: View) -> str | None:
     if re.match(r"\s?[多个条份元块年月日天次]|\s(?:of|items|units)\b", view.after(match)):
         return None
     is_chinese = view.language(match) == "zh"
-    if not is_chinese and _PAIRED.search(before) and len(digits) <= 4:
+    if not is_chinese and _PAIRED.search(before) and digits.isdecimal() and len(digits) <= 4:
         return paired(digits)
     return _say_digits(digits, is_chinese)
 
@@ -101,6 +101,49 @@ def paired(digits: str) -> str:
 
 def _room(match: re.Match[str], view: View) -> str:  # noqa: ARG001
     return chinese.digits(match["number"], phone=True)
+
+
+def _flat(match: re.Match[str], view: View) -> str | None:
+    """3-2-501: building, entrance and flat."""
+    if view.language(match) != "zh" or not re.search(
+        r"[住在到址园区院苑城村]\s?$", view.before(match)
+    ):
+        return None
+    *front, room = match.group().split("-")
+    said = [chinese.cardinal(part) for part in front]
+    return "杠".join([*said, chinese.digits(room, phone=True)])
+
+
+def _formation(match: re.Match[str], view: View) -> str | None:
+    """The 4-3-3 of football."""
+    if not re.match(r"\s?(?:formation|system|阵|打法|站位)", view.after(match)):
+        return None
+    digits = match.group()
+    return chinese.digits(digits) if view.language(match) == "zh" else english.digits(digits)
+
+
+def _byword(match: re.Match[str], view: View) -> str | None:
+    """666, 2333, 996, 985/211: said by their digits in Chinese unless they count something."""
+    counted = re.match(
+        r"[\d.,:：%-]|\s?[个元块人年月日米次分天岁万亿多℃度页号条千克张]", view.after(match)
+    )
+    if counted or view.language(match) != "zh" or re.search(r"[\d.,¥$-]$", view.before(match)):
+        return None
+    return " , ".join(chinese.digits(part) for part in re.findall(r"\d+", match.group()))
+
+
+def _hotline(match: re.Match[str], view: View) -> str | None:
+    """The numbers everybody in China knows by their digits: 120急救, 12306."""
+    is_chinese = view.language(match) == "zh"
+    return chinese.digits(match.group(), phone=True) if is_chinese else None
+
+
+def _free_call(match: re.Match[str], view: View) -> str:
+    """The digits of 1-800-FLOWERS."""
+    parts = match["number"].split("-")
+    if view.language(match) == "zh":
+        return " , ".join(chinese.digits(part, phone=True) for part in parts)
+    return " , ".join("one" if p == "1" else f"{english.ONES[int(p[0])]} hundred" for p in parts)
 
 
 def _long_id(match: re.Match[str], view: View) -> str:
@@ -144,7 +187,8 @@ def _model(match: re.Match[str], view: View) -> str:
         if group[0].isdecimal():
             said.append(_model_digits(group, is_chinese, text))
         else:
-            said.append(read_letters(group, in_code=True))
+            is_word = group in ("of", "in", "to", "by", "on", "or", "up") and f"-{group}-" in text
+            said.append(group if is_word else read_letters(group, in_code=True))
     return " ".join(said)
 
 
@@ -169,13 +213,24 @@ NUMBER_READERS: tuple[Reader, ...] = (
            r"(?:1[3-9]\d[- ]?\d{4}[- ]?\d{4}|0\d{2,3}-\d{3,4}[- ]?\d{4}(?:-\d{1,4})?"
            r"|\d{3}-\d{3}-\d{3}|[48]00-\d{3,4}-\d{3,4}"
            r"|(?:1[-. ])?\d{3}[-. ]\d{3}[-. ]\d{4}|1-\d{3}-\d{3}-\d{4}|\d{3}-\d{4}"
-           r"|0\d{2,4} \d{3,4} \d{3,4})(?![\d-])", _phone),
+           r"|0\d{2,4} \d{3,4} \d{3,4}|\d{3}-\d{2}-\d{4})(?![\d-])", _phone),
+    reader("phone with a word", r"(?P<number>(?:1-)?[89]00)-(?P<name>[A-Z]{4,})(?![A-Za-z\d])",
+           lambda match, view: f"{_free_call(match, view)} , {match['name'].lower()}"),
+    reader("hotline", r"(?:(?:110|119|120|122)"
+           r"(?=\s?(?:报警|急救|救护|消防|火警|出警|民警|指挥|接警|热线|电话))"
+           r"|123\d{2}(?=\s?(?:热线|网|投诉|平台|官网|电话|市民|购票|订票|客服))"
+           r"|12306|12315)(?!\d)", _hotline),
     reader("emergency", r"(?:911|999)(?!\s[a-z]+s\b|[\d,.:%/-]\d)", _emergency),
     reader("dialled", r"\d[\d-]{2,14}(?![\d.:])", _dialled),
     reader("coded", r"[\dA-Za-z]*\d[\dA-Za-z-]*(?![\d.:%]|-\d)", _coded),
     reader("zip code", r"(?:(?<=, [A-Z]{2} )|(?<=D\.C\. ))\d{5}(?:-\d{4})?(?!\d)", _long_id),
     reader("room", r"(?P<number>\d{3,4})(?=\s?(?:室|号?房(?!子)|号病房|教室|号楼|包厢|国道))",
            _room),
+    reader("room", r"(?:(?<=[座栋幢])|(?<=单元))(?P<number>\d{3,4})(?![\d.]|年)", _room),
+    reader("address", r"\d{1,3}-\d{1,2}-\d{3,4}(?![\d-])", _flat),
+    reader("formation", r"\d(?:-\d){2,3}(?![\d.-])", _formation),
+    reader("byword", r"6{3,}|8{3,}|2{2,}3{2,}"
+           r"|(?:996|985|211|618)(?:[/、](?:996|985|211))?", _byword),
     reader("bus", r"(?P<number>\d{3})(?=路)", _room),
 )  # fmt: skip
 DIGIT_READERS: tuple[Reader, ...] = (
@@ -194,4 +249,5 @@ SYMBOL_READERS: tuple[Reader, ...] = (
     reader("phone",
            r"\+\d{1,3}[- ]?(?:\(\d{1,4}\)[- ]?)?\d{2,4}(?:[- ]?\d{3,4}){1,3}(?![\d-])", _phone),
     reader("phone", r"\(\d{3,4}\)[- ]?(?:\d{3}[-. ]\d{4}|\d{7,8})(?![\d-])", _phone),
+    reader("phone", r"\(\+?\d{2,3}\)[- ]?0?\d{2,3}[- ]?\d{3,4}[- ]?\d{4}(?![\d-])", _phone),
 )  # fmt: skip

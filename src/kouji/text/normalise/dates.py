@@ -22,7 +22,10 @@ _WEEKDAYS = {
     "Thur": "thursday", "Thurs": "thursday", "Fri": "friday", "Sat": "saturday", "Sun": "sunday",
 }  # fmt: skip
 _SUFFIX = "(?:st|nd|rd|th)"
-_HALF = r"(?P<half>[aApP](?:\.[mM]\.(?=\s+[a-z0-9(]|\s?[,;:)?!])|\.[mM](?=\.)|[mM](?![A-Za-z])))"
+_HALF = (
+    r"(?P<half>[aApP](?:\.[mM]\.(?=\s+(?:[a-z0-9(]|[A-Z]{2,4}\b)|\s?[,;:)?!])|\.[mM](?=\.)"
+    r"|[mM](?![A-Za-z])))"
+)
 _SCORE_CUES = re.compile(
     r"比分|比例|比率|战胜|击败|战平|领先|落后|逆转|打平|赢|输|胜|负|大胜|险胜|配比|"
     r"\b(?:scores?|ratio|won|wins?|beat|lost|lead|leads|led|defeat(?:ed)?|tie|tied|drew)\b"
@@ -30,7 +33,9 @@ _SCORE_CUES = re.compile(
 _YEAR_CUES = re.compile(
     r"(?:\b(?:in|since|by|of|from|during|until|till|before|after|year|circa|early|late|mid|and|to"
     r"|class|spring|summer|autumn|fall|winter|back|around|january|february|march|april|may|june"
-    r"|july|august|september|october|november|december)[ ,-]+|\b(?:ca|c)\. |[-–(©'] ?)$",
+    r"|july|august|september|october|november|december)[ ,-]+|\b(?:ca|c)\. |[-–(©'] ?"
+    r"|\b(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*\.?"
+    r" \d{1,2}(?:st|nd|rd|th)?, )$",
     re.IGNORECASE,
 )
 _COUNTED = re.compile(
@@ -67,6 +72,16 @@ def _year_last(match: re.Match[str], view: View) -> str | None:
     return _say_date(view, match, year, month, day)
 
 
+def _memory_day(match: re.Match[str], view: View) -> str | None:
+    """6·18, 9·11事件, 3.15晚会: the digits of the date; 11·11 is 双十一."""
+    first, second = match["first"], match["second"] or match["third"]
+    if view.language(match) != "zh" or not _is_date(first, second):
+        return None
+    if first == second and int(first) >= 10:
+        return "双" + chinese.cardinal(first)
+    return chinese.digits(first) + chinese.digits(second)
+
+
 def _day_and_month(match: re.Match[str], view: View) -> str | None:
     """3/5 is a date only where a word asks for one."""
     if not re.search(r"(?:\b(?:on|by|due|dated)|日期[:：]?)\s?$",
@@ -84,7 +99,10 @@ def _month_day(match: re.Match[str], view: View) -> str | None:  # noqa: ARG001
 def _day_month(match: re.Match[str], view: View) -> str | None:
     if not 1 <= int(match["day"]) <= 31:
         return None
-    article = "" if re.search(r"\b[tT]he\s$", view.before(match)) else "the "
+    has_word = re.search(
+        r"\b(?:[tT]he|[hH]appy|[tT]his|[eE]very|[lL]ast|[nN]ext)\s$", view.before(match)
+    )
+    article = "" if has_word else "the "
     said = f"{article}{english.ordinal(match['day'])} of {_month_name(match)}"
     return f"{said} {english.year(match['year'])}" if match["year"] else said
 
@@ -114,7 +132,9 @@ def _chinese_year(match: re.Match[str], view: View) -> str | None:
     return chinese.year(number) + "年"
 
 
-def _year_span(match: re.Match[str], view: View) -> str:  # noqa: ARG001
+def _year_span(match: re.Match[str], view: View) -> str | None:
+    if view.language(match) != "zh":
+        return None
     return f"{chinese.year(match['first'])}到{chinese.year(match['second'])}"
 
 
@@ -261,16 +281,19 @@ DIGIT_READERS: tuple[Reader, ...] = (
            r"(?![\d./]*\d)(?:T(?=\d{2}:))?", _year_first),
     reader("date, year last",
            r"(?P<first>\d{1,2})(?P<mark>[-/.])(?P<second>\d{1,2})(?P=mark)"
-           r"(?P<year>(?:19|20)\d{2}|(?<=/)\d{2})(?!\.?\d)", _year_last),
+           r"(?P<year>(?:1[5-9]|20)\d{2}|(?<=/)\d{2})(?!\.?\d|/)", _year_last),
     reader("date, day and month", r"(?P<first>\d{1,2})/(?P<second>\d{1,2})(?![/\d])",
            _day_and_month),
     reader("date, day first",
            rf"(?P<day>\d{{1,2}}){_SUFFIX}?(?: of)?[ -]{_MONTH}(?![A-Za-z])\.?"
            r"(?:[, -]+(?P<year>[12]\d{3})(?![\d,]))?", _day_month),
+    reader("day of memory",
+           r"(?P<first>\d{1,2})(?:·(?P<second>\d{1,2})|\.(?P<third>\d{1,2})(?=\s?(?:晚会|事件|大促|活动|"
+           r"地震|运动|事变|购物节|惨案|恐袭|消费者|全球)))(?![\d.])", _memory_day),
     reader("time", _TIME, _time),
     reader("hour", rf"(?P<hour>\d{{1,2}})\s?{_HALF}", _hour),
     reader("year span",
-           r"(?P<first>[12]\d{3})年?[-–—~](?P<second>[12]\d{3})(?=\s?(?:[年学]|赛季))",
+           r"(?P<first>[12]\d{3})年?[-–—~](?P<second>[12]\d{3})(?=\s?(?:[年学]|赛季|期间|[)）]))",
            _year_span),
     reader("season", r"(?P<first>(?:19|20)\d{2})[/-](?P<second>\d{2})(?![\d/.-])", _season),
     reader("Chinese year", r"(?P<year>\d{4}|\d{2})\s?年(?!代)", _chinese_year),
@@ -290,6 +313,14 @@ LETTER_READERS: tuple[Reader, ...] = (
     reader("date, month first", rf"{_MONTH}\.?\s(?P<day>\d{{1,2}}){_SUFFIX}?(?![\d:A-Za-z]|\.\d)",
            _month_day),
     reader("month and year", rf"{_MONTH}\.?(?=\s(?:of\s)?[12]\d{{3}}(?!\d))", _month_year),
+    reader("days of the week",
+           rf"(?P<day>{'|'.join(_WEEKDAYS)})\.?\s?[-–—]\s?(?P<last>{'|'.join(_WEEKDAYS)})(?![A-Za-z])",
+           lambda match, view: (  # noqa: ARG005
+               f"{_WEEKDAYS[match['day']]} to {_WEEKDAYS[match['last']]}")),
+    reader("months of the year",
+           rf"{_MONTH}\.?\s?[-–—]\s?(?={_MONTH.replace('?P<month>', '?:')}(?![a-z]))",
+           lambda match, view: _month_name(match) + " to"),  # noqa: ARG005
+    reader("month alone", rf"(?<=[-–—]){_MONTH}(?![a-z])", _month_year),
     reader("weekday", rf"(?P<day>{'|'.join(_WEEKDAYS)})\.?(?=,?\s(?:{_MONTH}|\d))", _weekday),
 )  # fmt: skip
 SYMBOL_READERS: tuple[Reader, ...] = (

@@ -173,3 +173,63 @@ for _line in _TABLE.strip().split("\n"):
     _sign, _, _names = _line.partition(" ")
     _zh, _, _en = _names.partition("|")
     NAMES[_sign] = (_zh, _en)
+
+# By the two letters a flag is written with (ISO 3166).
+FLAGS = {
+    code: (chinese, english)
+    for code, chinese, english in (
+        row.split("|")
+        for row in """
+CN|中国国旗|flag of china
+HK|香港区旗|flag of hong kong
+MO|澳门区旗|flag of macau
+US|美国国旗|american flag
+GB|英国国旗|british flag
+JP|日本国旗|flag of japan
+KR|韩国国旗|flag of south korea
+KP|朝鲜国旗|flag of north korea
+FR|法国国旗|french flag
+DE|德国国旗|german flag
+IT|意大利国旗|italian flag
+ES|西班牙国旗|spanish flag
+PT|葡萄牙国旗|flag of portugal
+RU|俄罗斯国旗|russian flag
+UA|乌克兰国旗|flag of ukraine
+CA|加拿大国旗|canadian flag
+AU|澳大利亚国旗|australian flag
+NZ|新西兰国旗|flag of new zealand
+IN|印度国旗|indian flag
+BR|巴西国旗|brazilian flag
+AR|阿根廷国旗|flag of argentina
+MX|墨西哥国旗|mexican flag
+SG|新加坡国旗|flag of singapore
+MY|马来西亚国旗|flag of malaysia
+TH|泰国国旗|flag of thailand
+VN|越南国旗|flag of vietnam
+PH|菲律宾国旗|flag of the philippines
+ID|印度尼西亚国旗|flag of indonesia
+TR|土耳其国旗|turkish flag
+SA|沙特阿拉伯国旗|flag of saudi arabia
+AE|阿联酋国旗|flag of the united arab emirates
+EG|埃及国旗|flag of egypt
+IL|以色列国旗|flag of israel
+ZA|南非国旗|flag of south africa
+NG|尼日利亚国旗|flag of nigeria
+KE|肯尼亚国旗|flag of kenya
+SE|瑞典国旗|swedish flag
+NO|挪威国旗|flag of norway
+DK|丹麦国旗|danish flag
+FI|芬兰国旗|flag of finland
+NL|荷兰国旗|dutch flag
+BE|比利时国旗|flag of belgium
+CH|瑞士国旗|swiss flag
+AT|奥地利国旗|flag of austria
+PL|波兰国旗|polish flag
+GR|希腊国旗|greek flag
+IE|爱尔兰国旗|irish flag
+HR|克罗地亚国旗|flag of croatia
+EU|欧盟旗帜|flag of the european union
+UN|联合国旗帜|flag of the united nations
+""".strip().splitlines()
+    )
+}

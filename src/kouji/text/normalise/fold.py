@@ -37,7 +37,13 @@ SEQUENCE = re.compile(
     + "(?:\u200d" + EMOJI + TAIL + ")*"
 )  # fmt: skip
 EMOJI_CHAR = re.compile(EMOJI)
-PLAIN = re.compile("[\n -~\u4e00-\u9fff，。、；：？！]+")
+FLAG = re.compile("[\U0001f1e6-\U0001f1ff]{2}")
+# What a text copied from a web page carries; other names after & are left as they are.
+ENTITY = re.compile(
+    r"&(?:lt|gt|amp|quot|apos|nbsp|copy|deg|hellip|mdash|ndash|ldquo|rdquo|lsquo|rsquo|times|yen"
+    r"|middot|bull|#\d{1,6}|#[xX][0-9a-fA-F]{1,5});"
+)
+PLAIN = re.compile(rf"(?:(?!{ENTITY.pattern})[\n -~\u4e00-\u9fff，。、；：？！])+")
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ def fold(source: str) -> Folded:
     while position < len(source):
         text, end = _next_cluster(source, position)
         if not text.strip() and not source[position:end].isspace():
-            reason = "stray accent" if text else "invisible character"
+            is_blank = not text or source[position] == "&"
+            reason = "invisible character" if is_blank else "stray accent"
             dropped.append(Dropped(source[position:end], position, end, reason))
         if end - position == len(text) and text == source[position:end]:
             starts.extend(range(position, end))
@@ -85,7 +92,11 @@ def _next_cluster(source: str, position: int) -> tuple[str, int]:
             return source[position : end - 1], end - 1
     sequence = SEQUENCE.match(source, position)
     if sequence:
-        return sequence.group()[0], sequence.end()
+        sign = sequence.group()
+        return (sign if FLAG.match(sign) else sign[0]), sequence.end()
+    entity = ENTITY.match(source, position)
+    if entity:
+        return _fold_entity(entity.group()), entity.end()
     if source.startswith("\r\n", position):
         return "\n", position + 2
     end = position + 1
@@ -106,6 +117,8 @@ def _fold_cluster(cluster: str) -> str:
         return base
     if base in LATIN_LETTERS:
         return LATIN_LETTERS[base]
+    if base == "\u0e51":  # Thai one: in practice the cheek of a face drawn with letters
+        return "·"
     if base.isdecimal():  # of any script
         return str(unicodedata.decimal(base))
     if base.isspace():
@@ -113,6 +126,14 @@ def _fold_cluster(cluster: str) -> str:
     if unicodedata.category(base) in ("Cc", "Cf") or _is_mark(base):
         return ""
     return "".join(_strip_accent(char) for char in unicodedata.normalize("NFKC", base))
+
+
+def _fold_entity(entity: str) -> str:
+    """&lt; as the sign it stands for, folded like that sign."""
+    from html import unescape  # its table of names is large and seldom wanted
+
+    sign = unescape(entity)
+    return "".join("" if _is_mark(char) else _fold_cluster(char) for char in sign)
 
 
 def _strip_accent(char: str) -> str:

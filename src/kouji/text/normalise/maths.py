@@ -53,6 +53,9 @@ _TOKEN = re.compile(
     rf"(?P<top>\d+)⁄(?P<bottom>\d+)|(?P<number>{NUMBER})(?P<percent>%)?|(?P<power>[{SUPERSCRIPTS}⁺⁻]+)|(?P<word>[A-Za-z]+)"
     rf"|(?P<two><=|>=|!=|==)|(?P<sign>[^\s])"
 )
+_SHORT_WORD = re.compile(
+    r"(?<![A-Za-z])(?:or|is|to|at|on|of|by|me|us|we|no|go|do|so|as|an|up|my|if|it|he|be|am)(?![A-Za-z])"
+)
 _TWO = {"<=": "≤", ">=": "≥", "!=": "≠", "==": "="}
 
 
@@ -64,7 +67,22 @@ def _formula(match: re.Match[str], view: View) -> str | None:
         return None  # 10×20 cm
     if not re.search(r"\d|=|√|\^", text) and re.search("[a-z]{2}", text):
         return None
+    if _SHORT_WORD.search(text):
+        return None  # call 12 or +1 (415) 555-2671
     return say_formula(text, 0 if view.language(match) == "zh" else 1)
+
+
+def _proportion(match: re.Match[str], view: View) -> str:
+    """A:B=1:2."""
+    is_chinese = view.language(match) == "zh"
+    left, right = (
+        [chinese.number(p) if p.isdecimal() else p.upper() for p in side]
+        if is_chinese
+        else [english.number(p) if p.isdecimal() else p.upper() for p in side]
+        for side in (match.group(1, 2), match.group(3, 4))
+    )
+    joint, equals = (" 比 ", " 等于 ") if is_chinese else (" to ", " equals ")
+    return joint.join(left) + equals + joint.join(right)
 
 
 def say_formula(text: str, column: int) -> str:
@@ -209,8 +227,14 @@ _SCIENTIFIC = reader(
     _scientific,
 )
 DIGIT_READERS: tuple[Reader, ...] = (_SCIENTIFIC, *_COMMON)
-LETTER_READERS = _COMMON
+LETTER_READERS: tuple[Reader, ...] = (
+    reader("proportion", r"([A-Za-z])\s?[:：]\s?([A-Za-z])\s?="
+           r"\s?(\d+|[A-Za-z])\s?[:：]\s?(\d+|[A-Za-z])(?![A-Za-z\d])", _proportion),
+    *_COMMON,
+)  # fmt: skip
 SYMBOL_READERS: tuple[Reader, ...] = (
+    reader("factorial", r"(?<=\d)!(?=\s?[=+×*/-])",
+           lambda match, view: "的阶乘" if view.language(match) == "zh" else "factorial"),
     *_COMMON,
     reader("root", r"√\s?(?P<inside>\d+(?:\.\d+)?|[a-z](?![A-Za-z]))",
            _root),

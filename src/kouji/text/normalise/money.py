@@ -148,11 +148,31 @@ def _cents(match: re.Match[str], view: View) -> str:
     return english.number(number) + (" cent" if number == "1" else " cents")
 
 
+def _european(match: re.Match[str], view: View) -> str | None:
+    """3,50 €, €1.234,56: the comma is the decimal sign."""
+    currency = match["before"] or match["after"]
+    if not currency:
+        return None
+    amount = match["amount"].replace(".", "").replace(",", ".")
+    if view.language(match) == "zh":
+        return _chinese_amount(amount) + CURRENCIES[currency].chinese
+    return _say_english(amount, CURRENCIES[currency], CURRENCIES[currency].plural)
+
+
+_EUROPEAN = reader(
+    "European amount",
+    r"(?P<before>€)?\s?(?P<amount>\d{1,3}(?:\.\d{3})*,\d{2})(?![\d,])\s?(?P<after>€|EUR(?![A-Za-z]))?",
+    _european,
+)
 _LOW = r"(?:(?P<low>{N})\s?[-–—~]\s?(?:[$€£¥])?(?=\d))?"
 _BEFORE = rf"(?P<sign>[-−+]?){_SIGNS}\s?{_LOW}(?P<amount>{{N}}){_SCALE}{_SAME_NAME}"
-SYMBOL_READERS: tuple[Reader, ...] = (reader("money", _BEFORE, _money),)
+SYMBOL_READERS: tuple[Reader, ...] = (
+    _EUROPEAN,
+    reader("money", _BEFORE, _money),
+)
 LETTER_READERS: tuple[Reader, ...] = (reader("money", _BEFORE, _money),)
 DIGIT_READERS: tuple[Reader, ...] = (
+    _EUROPEAN,
     reader("money", rf"(?P<sign>)(?P<low>)(?P<amount>{{N}}){_SCALE}\s?{_SIGNS}(?![A-Za-z\d])",
            _code_after),
     reader("cents", r"(?P<amount>{N})\s?¢", _cents),

@@ -115,8 +115,11 @@ def _angle(match: re.Match[str], view: View) -> str:
     is_chinese = view.language(match) == "zh"
     names = ("度", "分", "秒") if is_chinese else (" degrees ", " minutes ", " seconds ")
     say = chinese.number if is_chinese else english.number
-    parts = [say(n) + name for n, name in zip(match.groups(), names, strict=False) if n]
-    return "".join(parts)
+    return "".join(
+        say(number) + (name.replace("s ", " ") if number == "1" else name)
+        for number, name in zip(match.groups(), names, strict=False)
+        if number
+    )
 
 
 def _unit(match: re.Match[str], view: View) -> str | None:
@@ -185,6 +188,9 @@ def _mixed(whole: str, numerator: str, denominator: str, is_chinese: bool) -> st
 def _fraction(match: re.Match[str], view: View) -> str | None:
     top, bottom = match["top"], match["bottom"]
     is_chinese = view.language(match) == "zh"
+    if (top, bottom) == ("24", "7") and is_chinese:
+        is_named = re.match(r"\s?小时", view.after(match))
+        return "七乘二十四" + ("" if is_named else "小时")
     if (top, bottom) in (("24", "7"), ("9", "11")) and not is_chinese:
         return f"{english.cardinal(top)} {english.cardinal(bottom)}"
     if top == bottom and not is_chinese and len(top) > 1:
@@ -216,7 +222,9 @@ def _ratio(match: re.Match[str], view: View) -> str:
 
 def _score(match: re.Match[str], view: View) -> str | None:
     """3-2 is a score only among words of sport."""
-    named = _SCORE_BEFORE.search(view.before(match))
+    before = view.before(match, 80)
+    is_next = re.search(r"\d[-–]\d{1,3}(?:\s?\(\d+-\d+\))?\s?[、,，]\s?$", before)
+    named = _SCORE_BEFORE.search(before) or (is_next and _SPORT.search(before))
     counted = re.match(r"\s?(?:[岁天年个月]|[a-z])", view.after(match))
     if not named and (counted or not _SPORT.search(view.clause(match))):
         return None
@@ -231,6 +239,14 @@ def _ordinal(match: re.Match[str], view: View) -> str:
     if view.language(match) == "zh":
         return "第" + chinese.number(number)
     return english.ordinal(number)
+
+
+def _round_plural(match: re.Match[str], view: View) -> str | None:
+    """1,000s of people."""
+    names = {2: "tens", 3: "hundreds", 4: "thousands", 5: "tens of thousands",
+             6: "hundreds of thousands", 7: "millions"}  # fmt: skip
+    is_english = view.language(match) == "en"
+    return names[len(match["amount"].replace(",", ""))] if is_english else None
 
 
 def _range(match: re.Match[str], view: View) -> str | None:
@@ -255,6 +271,17 @@ def _multiple(match: re.Match[str], view: View) -> str:
     if view.language(match) == "zh":
         return chinese.number(number, liang=True) + "倍"
     return english.number(number) + " times"
+
+
+def _european(match: re.Match[str], view: View) -> str | None:
+    """3,5 % and 2,5 kg: a comma that is a decimal point, believed only before a unit."""
+    number, unit = match["whole"] + "." + match["decimals"], match["unit"]
+    if view.language(match) == "zh":
+        said = chinese.number(number)
+        return said + units.chinese_unit(unit) if unit else "百分之" + said
+    return f"{english.number(number)} " + (
+        units.english_unit(unit, singular=False) if unit else "percent"
+    )
 
 
 def _later_unit(match: re.Match[str], view: View) -> str | None:
@@ -318,6 +345,9 @@ _ANY: tuple[Reader, ...] = (
     reader("number", rf"{_SIGN}{_AMOUNT}", _signed(_number)),
 )  # fmt: skip
 DIGIT_READERS: tuple[Reader, ...] = (
+    reader("European decimal",
+           rf"(?<![\d,.])(?P<whole>\d{{1,3}}),(?P<decimals>\d{{1,2}})\s?(?:%|{units.PATTERN})",
+           _european),
     reader(
         "dimensions",
         r"\d{3,4}\s?[xX×*]\s?\d{3,4}(?:[xX×*]\d{3,4})?(?![\d.])|\d{1,4}x\d{1,4}(?![\d.])",
@@ -330,12 +360,17 @@ DIGIT_READERS: tuple[Reader, ...] = (
     reader("angle", r"(\d{1,3})°\s?(\d{1,2})'\s?(?:(\d{1,2}(?:\.\d+)?)(?:\"|''))?", _angle),
     reader("hours and minutes", r"(?P<hours>\d+)\s?h\s?(?P<minutes>\d{1,2})\s?m(?:in)?(?![A-Za-z])",
            _hours_minutes),
+    reader("feet and inches",
+           r"(?P<feet>\d{1,2})\s?ft\.?\s(?P<inches>\d{1,2})\s?in(?![A-Za-z])\.?",
+           _feet_inches),
     reader("feet and inches", r"(?P<feet>\d{1,2})'\s?(?P<inches>\d{1,2}(?:\.\d)?)(?:\"|'')",
            _feet_inches),
     reader("inches", r'(?P<amount>{N})"', _inches),
     reader("vulgar fraction", rf"(?P<whole>\d+)?\s?(?P<part>[{VULGAR}])", _vulgar),
-    reader("fraction", r"(?:(?P<whole>\d+)\s)?(?P<top>\d{1,4})\s?/\s?(?P<bottom>\d{1,4})(?![\d/.])",
+    reader("fraction",
+           r"(?:(?P<whole>\d+)\s)?(?P<top>\d{1,4})\s?/\s?(?P<bottom>\d{1,4})(?![\d/]|\.\d)",
            _fraction),
+    reader("round plural", r"(?P<amount>10{1,2}|10{0,2},?000|1,000,000)s(?=\sof\s)", _round_plural),
     reader("ordinal", r"(?P<amount>{N})\s?(?:st|nd|rd|th|ST|ND|RD|TH)(?![A-Za-z])", _ordinal),
     *_ANY[:-1],
     reader("multiple", r"(?P<amount>{N})[x×](?![A-Za-z\d])(?!\s?\d)", _multiple),
@@ -344,6 +379,16 @@ NUMBER_READER = reader("number", r"{N}", _number)
 SYMBOL_READERS: tuple[Reader, ...] = (
     *_ANY,
     reader("vulgar fraction", rf"(?P<whole>)(?P<part>[{VULGAR}])", _vulgar),
+    reader(
+        "about",
+        r"(?<![\w)%°℃℉'\".])~\s?(?=\d)",
+        lambda match, view: "约" if view.language(match) == "zh" else "about",
+    ),
+    reader(
+        "range of labels",
+        r"(?<=[A-Z]\d)–(?=[A-Z]\d)",
+        lambda match, view: "到" if view.language(match) == "zh" else "to",
+    ),
     reader("range", r"\s?[-–—~](?=\s?(?:[-−+]?[$€£¥]?\d))", _range),
     reader("leading point", r"(?<![\w.])\.(?P<decimals>\d+)(?!\.?\d)", _leading_point),
     reader("times sign", r"[×*](?=\s?\d)", _times_sign),

@@ -61,6 +61,14 @@ def _roman(match: re.Match[str], view: View) -> str | None:
     return None
 
 
+def _roman_owner(match: re.Match[str], view: View) -> str | None:
+    """Elizabeth II's."""
+    number = value(match["numeral"])
+    if number is None or not _RULERS.search(view.before(match)):
+        return None
+    return f"the {english.ordinal(str(number))}'s"
+
+
 def _chinese_roman(numeral: str, number: int, before: str, after: str) -> str | None:
     said = chinese.cardinal(str(number))
     in_order = before.endswith(("第", "第 "))
@@ -90,5 +98,6 @@ def _sign(match: re.Match[str], view: View) -> str:
 
 LETTER_READERS: tuple[Reader, ...] = (
     reader("Roman numeral", r"(?P<numeral>[IVXLCDM]+|[ivx]+)(?![A-Za-z\d&'+#-])", _roman),
+    reader("Roman numeral of an owner", r"(?P<numeral>[IVXLCDM]{2,})'s(?![A-Za-z])", _roman_owner),
 )
 SYMBOL_READERS: tuple[Reader, ...] = (reader("Roman sign", "[\u2160-\u217f]+", _sign),)

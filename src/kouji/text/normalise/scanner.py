@@ -36,7 +36,7 @@ PAUSES = {
 }  # fmt: skip
 _STRENGTH = ",.?!"
 _OPENING = frozenset("([{（【〔「『《〈¿¡")
-_SILENT = frozenset("`\"'«»‹›-_~·•/\\*^‧・▪●○■□◆◇▶►★☆")
+_SILENT = frozenset("`\"'«»‹›-_~·•/\\*^‧・▪●○■□◆◇▶►★☆™®†‡¶")
 _BY_CLASS: dict[str, tuple[Reader, ...]] = {
     "digit": (
         *maths.DIGIT_READERS, *web.DIGIT_READERS, *codes.NUMBER_READERS, *dates.DIGIT_READERS,

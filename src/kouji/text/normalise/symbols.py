@@ -9,7 +9,7 @@ import re
 
 from kouji.text.language import HANZI
 from kouji.text.normalise import chinese, english, maths, units
-from kouji.text.normalise.emoji import NAMES
+from kouji.text.normalise.emoji import FLAGS, NAMES
 from kouji.text.normalise.reading import Reader, View, reader
 
 _SYMBOLS = {
@@ -71,7 +71,9 @@ def _greek(match: re.Match[str], view: View) -> str | None:
 def _per(match: re.Match[str], view: View) -> str | None:
     """5元/斤, $5/hour, 3 times/week: a slash after a counted thing."""
     before, after = view.before(match, 14), view.after(match, 6)
-    if re.search(r"\d$", before) and re.match(_PERIODS, after):
+    if re.search(r"\d$", before) and re.match(
+        rf"{_PERIODS}|[月年天周次人晚斤](?![{HANZI}])", after
+    ):
         return "每" if view.language(match) == "zh" else "per"
     if re.search(rf"\d\s?[万亿千百]?[{HANZI}a-zA-Z²³]{{1,4}}$", before) and re.match(
         rf"[{HANZI}]", after
@@ -85,7 +87,9 @@ def _per(match: re.Match[str], view: View) -> str | None:
 
 def _per_unit(match: re.Match[str], view: View) -> str | None:
     """8.2元/L, 3.5万/㎡."""
-    if not re.search(rf"\d\s?[{HANZI}]{{1,2}}$|[¥$€£][\d.,]+$", view.before(match, 14)):
+    if not re.search(
+        rf"\d\s?[{HANZI}]{{1,2}}$|[¥$€£][\d.,]+$|\^\d+$|[⁰¹²³⁴⁵⁶⁷⁸⁹]$", view.before(match, 14)
+    ):
         return None
     if view.language(match) == "zh":
         return "每" + units.chinese_unit(match["unit"])
@@ -113,7 +117,29 @@ def _dot(match: re.Match[str], view: View) -> str:
     return "点" if view.language(match) == "zh" else "dot"
 
 
+def _emoticon(match: re.Match[str], view: View) -> str:  # noqa: ARG001
+    return ""
+
+
+def _angle_pair(match: re.Match[str], view: View) -> str | None:
+    """The signs around <name>, which bracket and do not compare."""
+    if match.group() == "<":
+        closed = re.match(r"/?[^<>\n\d=]{1,60}>", view.text[match.end() : match.end() + 62])
+        return "," if closed else None
+    opened = re.search(r"<[^<>\n\d=]{1,60}$", view.before(match, 61))
+    return "," if opened else None
+
+
+def _flag(match: re.Match[str], view: View) -> str | None:
+    letters = "".join(chr(ord(sign) - 0x1F1E6 + ord("A")) for sign in match.group())
+    names = FLAGS.get(letters)
+    return None if names is None else names[0 if view.language(match) == "zh" else 1]
+
+
 READERS: tuple[Reader, ...] = (
+    reader("emoticon", r"(?<![\w:])[:;=][-^']?[)(DPOo3|]+(?![\w:])", _emoticon),
+    reader("angle pair", "[<>]", _angle_pair),
+    reader("flag", "[\U0001f1e6-\U0001f1ff]{2}", _flag),
     reader("per unit", rf"/(?P<unit>{units.SIGN})(?![A-Za-z\d²³])", _per_unit),
     reader("per", r"/(?=\S)", _per),
     reader(

@@ -129,6 +129,8 @@ oz|盎司|ounce
 gal|加仑|gallon
 tsp|茶匙|teaspoon
 tbsp|汤匙|tablespoon
+μF|微法|microfarad
+sq ft|平方英尺|square foot|square feet
 lm|流明|lumen
 lx|勒克斯|lux|lux
 """
@@ -146,7 +148,7 @@ _PER = {"日": "日", "天": "天", "次": "次", "人": "人", "day": "天", "w
         "month": "月", "hour": "小时", "d": "天", "hr": "小时", "s²": "平方秒"}  # fmt: skip
 PATTERN = (
     rf"(?P<unit>{SIGN}(?:/(?:s²|s2|day|week|year|month|d|{SIGN}))?)(?![A-Za-z²³\d])"
-    r"(?:\.(?=\s[a-z]))?"
+    r"(?:\.(?=\s[a-z]|[,;:]))?"
 )
 
 

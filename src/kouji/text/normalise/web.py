@@ -133,6 +133,7 @@ LETTER_READERS: tuple[Reader, ...] = (
 SYMBOL_READERS: tuple[Reader, ...] = (
     reader("path", r"(?<![\w/])(?:~|\.{1,2})?(?:/[A-Za-z0-9_.-]*[A-Za-z0-9_-])+/?(?![\w])", _path),
     reader("handle", r"@(?P<name>\w+)(?!\w)", _handle),
+    reader("heading", r"(?<![^\n])#{1,6} +(?=\S)(?!\d+(?:\s|$))", lambda match, view: ""),  # noqa: ARG005
     reader("numbered", r"#\s?(?P<number>\d{1,6})(?!\w)", _numbered),
     reader("hashtag", r"#(?P<name>\w+)#?", _hashtag),
 )

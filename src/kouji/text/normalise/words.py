@@ -31,6 +31,7 @@ _SHORT = {
     "tsp": "teaspoons", "hr": "hour", "hrs": "hours", "mins": "minutes", "secs": "seconds",
     "oz": "ounces", "lb": "pound", "lbs": "pounds", "Sq": "square", "sq": "square", "pp": "pages",
     "Eq": "equation", "eq": "equation", "Ch": "chapter", "ch": "chapter", "Sec": "section",
+    "Fl": "floor", "appt": "appointment", "viz": "namely", "Esq": "esquire",
     "Pl": "place", "Pkwy": "parkway", "Ste": "suite",
 }  # fmt: skip
 _ALSO_WORDS = frozenset("max min al est ca Co Sec Ch ch Ext".split())
@@ -42,6 +43,8 @@ _WITHOUT_PERIOD = {
     "approx": "approximately", "km": "kilometers", "kg": "kilograms", "cm": "centimeters",
     "mm": "millimeters", "mph": "miles per hour", "lbs": "pounds",
     "hrs": "hours", "Rd": "road", "pls": "please", "plz": "please",
+    "idk": "IDK", "imo": "IMO", "imho": "IMHO", "fyi": "FYI", "omg": "OMG", "irl": "IRL",
+    "YoY": "year over year", "QoQ": "quarter over quarter", "pts": "points", "yyds": "YYDS",
     "thx": "thanks", "ppl": "people",
 }  # fmt: skip
 _LATIN = {
@@ -54,7 +57,9 @@ _TECH = {
     "Notepad++": "notepad plus plus", "B+": "B plus", "G++": "G plus plus", "g++": "G plus plus",
     "w/o": "without", "w/": "with", "n/a": "NA", "N/A": "NA", "c/o": "care of", "b/c": "because",
     "TCP/IP": "TCP IP", "A/C": "AC", "a/c": "AC", "Ctrl": "control", "E-mail": "e mail",
-    "Disney+": "disney plus", "Wi-Fi": "wifi", "wi-fi": "wifi", "WI-FI": "wifi",
+    "Disney+": "disney plus", "WWII": "world war two", "WWI": "world war one",
+    "y/o": "year old", "M&Ms": "M and M's", "M&M's": "M and M's",
+    "Wi-Fi": "wifi", "wi-fi": "wifi", "WI-FI": "wifi",
 }  # fmt: skip
 _CAPITAL_WORD = re.compile(r"(?:^|[^A-Za-z])([A-Z']{2,})[^A-Za-z]{1,3}$")
 _CAPITAL_NEXT = re.compile(r"[^A-Za-z]{1,3}([A-Z']{2,})(?![a-z])")
@@ -71,8 +76,14 @@ def _ends_sentence(match: re.Match[str], view: View) -> bool:
 def _abbreviation(match: re.Match[str], view: View) -> str | None:
     """A known short form with its period, which may also end the sentence."""
     word = match["word"]
+    if (
+        word == "Dr"
+        and re.search(r"[A-Z][a-z]+\s$", view.before(match))
+        and not re.match(r"\s+[A-Z]", view.after(match))
+    ):
+        return "drive" + _break_after(match, view)
     if word in _TITLES:
-        if not re.match(r"\s*$|\s+[a-zA-Z]", view.after(match)):
+        if not re.match(r"\s*$|\s+[a-zA-Z&]", view.after(match)):
             return None
         return _TITLES[word] + ("" if view.after(match).strip() else " .")
     if word in ("St", "No", "no", "Nos", "p", "Art", "c"):
@@ -149,6 +160,13 @@ def _initial(match: re.Match[str], view: View) -> str | None:
     return None if is_after_word and not is_after_name else match["letter"]
 
 
+def _side(match: re.Match[str], view: View) -> str | None:
+    """123 E. 4th St."""
+    if not re.search(r"(?:\d|\b(?:on|at|to|of))\s$", view.before(match)):
+        return None
+    return {"N": "north", "S": "south", "E": "east", "W": "west"}[match["side"]]
+
+
 def _tech(match: re.Match[str], view: View) -> str:  # noqa: ARG001
     return _TECH[match.group()]
 
@@ -189,7 +207,11 @@ def _word(match: re.Match[str], view: View) -> str:
 def _contraction(word: str) -> str:
     if word.isupper():
         return word.lower() if not word.startswith("I'") else "I" + word[1:].lower()
-    return word
+    stem, mark, ending = word.rpartition("'")
+    if re.fullmatch("[A-Za-z][a-z]*(?:'[A-Za-z][a-z]*)*", word):
+        return word
+    is_name = stem.isalpha() and ending.islower()
+    return read_letters(stem) + mark + ending if is_name else word.lower()  # McDonald's
 
 
 _TECH_NAMES = "|".join(re.escape(name) for name in sorted(_TECH, key=len, reverse=True))
@@ -206,6 +228,8 @@ LETTER_READERS: tuple[Reader, ...] = (
     reader("dotted letters", r"(?:Ph\.D\.?|(?:[A-Za-z]\.){2,}(?![A-Za-z]{2})"
            r"|(?:[A-Za-z]\.)+[A-Za-z](?![A-Za-z]))",
            _dotted),
+    reader("side of a town", r"(?P<side>[NSEW])\.?(?=\s\d{1,3}(?:st|nd|rd|th)\b|\s[A-Z][a-z]+\s"
+           r"(?:St|Ave|Rd|Blvd|Dr|Ln|Street|Avenue|Road|Boulevard|Drive|Lane)\b)", _side),
     reader("initial", r"(?P<letter>[A-Z])\.(?=\s?[A-Z])", _initial),
     reader("joined letters", r"(?P<left>[A-Z]{1,3})\s?&\s?(?P<right>[A-Z]{1,3})(?![A-Za-z])",
            _joined_letters),
