@@ -69,6 +69,5 @@ $(VENV)/.dev: $(VENV)/.core
 # Two measures of evaluation are compiled when they are installed; without a compiler their
 # tests skip and say so.
 $(VENV)/.eval: $(VENV)/.dev
-	@$(PIP) -c constraints.txt -e '.[eval]' \
-	  || echo "the extra eval could not be installed; on Debian: sudo apt install gcc python3-dev" >&2
-	@touch $@
+	@if $(PIP) -c constraints.txt -e '.[eval]'; then touch $@; else \
+	  echo "the extra eval could not be installed; on Debian: sudo apt install gcc python3-dev" >&2; fi
