@@ -90,6 +90,19 @@ def test_every_room_is_known_and_described(root_dir: Path) -> None:
     assert not missing, f"describe {missing} in docs/architecture.md"
 
 
+def test_every_module_is_described(root_dir: Path) -> None:
+    page = (root_dir / "docs" / "architecture.md").read_text(encoding="utf-8")
+    missing = []
+    for path in modules():
+        room = path.relative_to(PACKAGE).parent.as_posix()
+        if room == "." or path.stem == "__init__":
+            continue
+        rows = [line for line in page.splitlines() if line.startswith(f"| `{room}` |")]
+        if len(rows) != 1 or f"`{path.stem}`" not in rows[0]:
+            missing.append(f"{room}/{path.name}")
+    assert not missing, f"name {missing} in docs/architecture.md"
+
+
 def test_the_arrows_have_no_circle() -> None:
     remaining = {room: set(targets) for room, targets in ARROWS.items()}
     while remaining:
