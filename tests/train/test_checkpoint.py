@@ -123,6 +123,14 @@ def test_misfits_are_counted_by_name() -> None:
         check_compatible(model, state, "x")
 
 
+def test_remains_of_a_killed_writer_go_with_the_next_checkpoint(tmp_path: Path) -> None:
+    remains = tmp_path / ".step-00000001.4711"
+    remains.mkdir()
+    (remains / "model.safetensors").write_bytes(bytes(100))
+    CheckpointStore(tmp_path, 3).save(snapshot(2), 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
+
+
 def test_full_disk_and_useless_folders_end_a_run_in_one_line(tmp_path: Path) -> None:
     """A limit on the size of files fails writes as a full disk does."""
     good = run(ToyRecipe(), toy_settings(tmp_path / "full", steps=2))

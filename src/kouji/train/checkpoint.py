@@ -119,6 +119,9 @@ class CheckpointStore:
         return None
 
     def _prune(self) -> None:
+        """Drop old checkpoints, and what processes that were killed while writing left."""
+        for path in self.folder.glob(".step-*"):
+            shutil.rmtree(path, ignore_errors=True)
         best = self.best()
         for path in self.steps()[: -self.keep_last]:
             if path != best:
