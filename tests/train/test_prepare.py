@@ -380,3 +380,11 @@ def test_real_recordings(shared_dir: Path, tmp_path: Path) -> None:
         assert 60 < np.median(voiced) < 450
         assert clip.full_band == (clip.bandwidth_hz > 10_000)
         assert ClipRules().min_snr_db < clip.snr_db
+
+
+def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    make_pairs(tmp_path / "data", 2)
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(DataError, match=r"cannot be written .*file.*room"):
+            prepare_data(tmp_path / "data", out, QUICK)

@@ -70,6 +70,24 @@ class PrepareResult:
     num_parts_reused: int
 
 
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _named_faults(target: Path) -> Iterator[None]:
+    """A full disk or a useless folder is a DataError; what was computed so far stays."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            "the prepared store cannot be written",
+            seen=f"{error.filename or target}: {error.strerror or error}",
+            cure=f"check {target}: it must be a folder with room and write access",
+        ) from error
+
+
 def prepare_data(
     data: str | Path,
     out: str | Path,
@@ -80,7 +98,8 @@ def prepare_data(
     """Prepare `data` into a store at `out`; call again to continue a stopped run.
 
     on_progress: called with (clips done, clips in all) after each part
-    raises:      DataError if there is no usable clip or another run works on `out`
+    raises:      DataError if there is no usable clip, another run works on `out`, or it cannot
+                 be written
     """
     settings = settings or PrepareSettings()
     if settings.num_workers < 0 or settings.clips_per_part < 1:
@@ -88,8 +107,7 @@ def prepare_data(
     target = Path(out)
     layout, clips = read_clips(data, settings.layout)
     clips, duplicates = _drop_duplicates(clips)
-    target.mkdir(parents=True, exist_ok=True)
-    with _only_run(target):
+    with _named_faults(target), _only_run(_made(target)):
         parts = _plan_parts(clips, settings)
         folder = target / "parts"
         folder.mkdir(exist_ok=True)
