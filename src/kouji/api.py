@@ -133,6 +133,7 @@ class TTS:
         self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
         self._lock = threading.Lock()
         self.sample_rate = synthesiser.sample_rate
+        self.precision = synthesiser.precision
         self.identity = f"{synthesiser.name}@{synthesiser.weights_hash}"
 
     def enroll(

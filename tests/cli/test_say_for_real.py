@@ -123,6 +123,8 @@ def test_the_bench_ends_with_a_json_line(capfd: pytest.CaptureFixture[str]) -> N
     record = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert set(record["languages"]) == {"en", "zh"}
     assert record["languages"]["en"]["real_time_factor"] > 0
+    assert record["dtype"] == "float32"
+    assert record["threads"] >= 1
 
 
 def test_a_mark_is_found_in_what_was_spoken(

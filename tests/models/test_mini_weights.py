@@ -30,6 +30,7 @@ def test_round_trip_keeps_weights_to_half_precision(tmp_path: Path) -> None:
     for name, value in made.acoustic.state_dict().items():
         torch.testing.assert_close(loaded.acoustic.state_dict()[name], value.half().float())
     assert load_checkpoint(tmp_path).weights_hash == loaded.weights_hash
+    assert (tmp_path / WEIGHTS_FILE).stat().st_mode & 0o444 == 0o444
 
 
 def test_a_missing_or_damaged_checkpoint_is_a_model_error(tmp_path: Path) -> None:

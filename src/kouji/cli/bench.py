@@ -20,6 +20,8 @@ def bench(
     """Measure real-time factor and first audio in both languages; table and JSON line."""
     from dataclasses import asdict
 
+    import torch
+
     from kouji.cli import session
     from kouji.evaluate.report import describe_run
     from kouji.evaluate.runner import SPEED_TEXTS
@@ -39,8 +41,6 @@ def bench(
             f"{language:<10}{speed.speech_seconds:>10.1f}{speed.real_time_factor:>10.4f}"
             f"{speed.first_audio_seconds * 1000:>16.0f}"
         )
-    run = describe_run(
-        str(getattr(tts, "precision", "unknown")), int(getattr(tts, "threads", threads))
-    )
+    run = describe_run(tts.precision, torch.get_num_threads())
     rows = {language: asdict(speed) for language, speed in figures.items()}
     typer.echo(json.dumps({**run, "benchmark": model, "runs": runs, "languages": rows}))

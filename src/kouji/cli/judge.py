@@ -32,6 +32,7 @@ def evaluate(
     device: Annotated[str | None, typer.Option(help="As in kouji say.")] = None,
 ) -> None:
     """Measure intelligibility, likeness, pitch, quality and speed: a table and a JSON line."""
+    import torch
     from rich.console import Console
 
     from kouji.cli import session
@@ -56,8 +57,7 @@ def evaluate(
         progress=_show_progress,
     )
     print_report(report, Console())
-    dtype = str(getattr(tts, "precision", "unknown"))
-    typer.echo(json_line(report, dtype=dtype, threads=int(getattr(tts, "threads", threads))))
+    typer.echo(json_line(report, dtype=tts.precision, threads=torch.get_num_threads()))
 
 
 def _show_progress(system: str, done: int, total: int) -> None:

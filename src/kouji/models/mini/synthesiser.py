@@ -42,7 +42,7 @@ class MiniSynthesiser:
 
         precision: float32, bfloat16 or float16, of rendering
         """
-        self.device = torch.device(device)
+        self.device, self.precision = torch.device(device), precision
         self.weights_hash = checkpoint.weights_hash
         self.pace = checkpoint.pace
         self.planner = checkpoint.acoustic.to(self.device)

@@ -137,6 +137,7 @@ def save_checkpoint(
     target = folder / WEIGHTS_FILE
     temporary = target.with_suffix(".tmp")
     save_file(tensors, str(temporary))
+    temporary.chmod(0o644)  # safetensors lets nobody else read its files
     temporary.replace(target)
     document = {
         "format": FORMAT,
