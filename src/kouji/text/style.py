@@ -62,10 +62,31 @@ def parse_style(text: str) -> Style:
     raises: StyleError for a number out of range
     """
     plain = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
+    plain = _BALANCED.sub(lambda match: "" if _is_opposite(match) else match.group(), plain)
     reader = _Reader()
     for clause in re.split(r"[,;。.!?、\n]+(?!\d)|:(?!\s*\d)", plain):
         reader.read(clause)
     return reader.finish(text)
+
+
+# "Not too fast, not too slow" asks for neither: both halves go.
+_NOT = r"(?:not|neither|nor)\s+(?:(?:too|so|very|overly|that)\s+)?"
+_BALANCED = re.compile(
+    rf"{_NOT}(?P<one>[a-z]+)\s*[,;]?\s*(?:(?:and|but|or)\s+)?{_NOT}(?P<two>[a-z]+)"
+    r"|(?:不要|别|不)太?(?P<first>[\u4e00-\u9fff]{1,2}?)[,;、\s]*(?:也|又)?(?:不要|别|不)太?"
+    r"(?P<second>[\u4e00-\u9fff]{1,2})"
+)
+_OPPOSITES = tuple(
+    frozenset(pair.split())
+    for pair in (
+        "fast slow|quick slow|loud quiet|loud soft|high low|happy sad"
+        "|快 慢|高 低|大声 小声|尖 沉|响 轻|大 小"
+    ).split("|")
+)
+
+
+def _is_opposite(match: re.Match[str]) -> bool:
+    return {match["one"] or match["first"], match["two"] or match["second"]} in _OPPOSITES
 
 
 class _Reader:

@@ -63,6 +63,8 @@ def _is(token: Token, *tags: str) -> bool:
 
 def _is_surname(character: str, before: Token, after: Token) -> bool:
     """姓曾, 曾先生, 老解, 小任; a given name may follow those that are rarely other words."""
+    if character == "区" and after.text in ("主任", "书记", "局长", "部长", "科长", "医生"):
+        return before.text == "姓"  # of a district
     if before.text == "姓" or after.text in TITLES:
         return not (_is(before, "m", "q") or before.text in ("这", "那", "每", "各"))
     if before.text in ("老", "阿") and not after.text:

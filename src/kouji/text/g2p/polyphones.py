@@ -158,9 +158,9 @@ SURNAMES = dict(
     pair.split(":")
     for pair in (
         "单:shan4 解:xie4 仇:qiu2 查:zha1 曾:zeng1 任:ren2 华:hua4 区:ou1 朴:piao2 盖:ge3 燕:yan1 葛:ge3 翟:zhai2 "
-        "覃:qin2 乐:yue4 曲:qu1 尉:wei4 缪:miao4 瞿:qu2 种:chong2 折:she2 员:yun4 召:shao4 哈:ha3 晁:chao2 应:ying1 "
-        "车:che1 薄:bo2 柏:bai3 牟:mou4 洗:xian3 冼:xian3 佘:she2 过:guo1 那:na1 褚:chu3 句:gou1 隗:wei3 郗:xi1 "
-        "贲:ben1 逄:pang2 臧:zang1 殷:yin1 娄:lou2 訾:zi1 宓:mi4 纪:ji3 重:chong2 尹:yin3 庞:pang2"
+        "覃:qin2 乐:yue4 曲:qu1 尉:wei4 缪:miao4 瞿:qu2 哈:ha3 晁:chao2 应:ying1 "
+        "车:che1 薄:bo2 柏:bai3 牟:mou4 洗:xian3 冼:xian3 佘:she2 褚:chu3 隗:wei3 郗:xi1 "
+        "贲:ben1 逄:pang2 臧:zang1 殷:yin1 娄:lou2 訾:zi1 宓:mi4 纪:ji3 尹:yin3 庞:pang2"
     ).split()
 )
 DOUBLE_SURNAMES = {

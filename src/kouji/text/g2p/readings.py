@@ -26,7 +26,7 @@ from kouji.text.g2p.polyphones import (
 
 _MAX_PHRASE = 8
 _COUNTS = frozenset("零一二三四五六七八九十百千万亿两几半每这那哪双")
-_RARE_SURNAMES = frozenset("查盖乐过那车洗种应重哈句召折员")  # words rather than names
+_RARE_SURNAMES = frozenset("查盖乐车洗应哈")  # words rather than names
 _MEASURES = {"只": "zhi1", "行": "hang2", "重": "chong2"}  # read so behind a number
 
 Syllable = tuple[str, int]  # toneless pinyin as in the dictionaries, tone 1-5
