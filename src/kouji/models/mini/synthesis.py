@@ -88,16 +88,15 @@ class Renderer:
         voicing = _stack([plan.voicing[a:b] for plan, (a, b) in zip(plans, wide, strict=True)])
         mask = _mask([b - a for a, b in wide], self.device)
         speaker = torch.stack([plan.speaker for plan in plans]).to(self.dtype)
-        asked = (
-            x.to(self.dtype),
-            mask.to(self.dtype),
-            log_f0,
-            torch.sigmoid(voicing) * mask[..., 0],
-            speaker,
-        )
-        twice = [torch.cat([part, part]) for part in asked]
         is_full = torch.arange(2 * len(plans), device=self.device) >= len(plans)
-        narrow, full = self.acoustic.decode(*twice, is_full.float()).chunk(2)
+        narrow, full = self.acoustic.decode(
+            _twice(x.to(self.dtype)),
+            _twice(mask.to(self.dtype)),
+            _twice(log_f0),
+            _twice(torch.sigmoid(voicing) * mask[..., 0]),
+            _twice(speaker),
+            is_full.float(),
+        ).chunk(2)
         mel = torch.cat([narrow[..., :CROSSOVER_BAND], full[..., CROSSOVER_BAND:]], dim=-1)
         return [
             row[start - a : end - a] + plan.gain[start:end, None]
@@ -159,6 +158,11 @@ def _faded(samples: NDArray[np.float32], plan: Plan, start: int, end: int) -> ND
     if end == plan.num_frames:
         faded[len(faded) - len(ramp) :] *= ramp[::-1]
     return faded
+
+
+def _twice(rows: Tensor) -> Tensor:
+    """The batch behind itself, for a second pass over the same rows."""
+    return torch.cat([rows, rows])
 
 
 def _stack(rows: Sequence[Tensor]) -> Tensor:
