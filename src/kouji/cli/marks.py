@@ -32,6 +32,8 @@ def detect(recording: Annotated[Path, typer.Argument(help="The sound to examine.
     session.start()
     require_file(recording)
     detection = find_mark(load_audio(recording))
-    typer.echo(json.dumps(asdict(detection)))
+    # The same hexadecimal id stands in the file's label and in the audit line.
+    mark = None if detection.payload is None else f"{detection.payload:08x}"
+    typer.echo(json.dumps({**asdict(detection), "id": mark}))
     if not detection.found:
         raise typer.Exit(1)
