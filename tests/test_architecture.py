@@ -28,7 +28,18 @@ ARROWS: dict[str, set[str]] = {
     "machine": {"types", "errors", "config"},
     "compatibility": {"machine"},
     "doctor": {"types", "errors", "config", "machine", "compatibility", "models"},
-    "api": {"types", "errors", "config", "subtitles", "audio", "text", "voices", "models"},
+    "speaking": {"types", "errors", "config", "subtitles", "audio", "text", "voices", "models"},
+    "api": {
+        "types",
+        "errors",
+        "config",
+        "subtitles",
+        "audio",
+        "text",
+        "voices",
+        "models",
+        "speaking",
+    },
 }
 ARROWS["evaluate"] = {*ARROWS["api"], "train", "api", "machine"}
 ARROWS["cli"] = set(ARROWS) - {"cli"}

@@ -1,28 +1,25 @@
 """What library, command line and server all call: load, enroll, speak, stream.
 
 Every sound leaves through one last stage, which asks the consent policy, writes the audit
-line and puts the watermark in: there is no other door. Knows files and policies; what
-makes sound is a model family.
+line and puts the watermark in: there is no other door. Knows files and policies; how an
+admitted request becomes sound is `kouji.speaking`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
 from kouji.config import Settings, load_settings
 from kouji.errors import ConsentError, KoujiError, StyleError, UsageError, VoiceError
+from kouji.speaking import Job, Speaker, SpeechChunk, SpeechRequest, mark_id
 from kouji.text.style import Style, parse_style
-from kouji.types import Audio, Language, Samples, SegmentReport, Speech, Timing
+from kouji.types import Audio, Language, Speech
 from kouji.voices import Voice
 from kouji.voices.consent import (
     FILE_STATEMENT,
@@ -34,56 +31,13 @@ from kouji.voices.consent import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kouji.models.mini.plan import Plan
     from kouji.models.mini.synthesiser import MiniSynthesiser
-    from kouji.text.units import Analysis, Segment
+
+__all__ = ["TTS", "SpeechChunk", "SpeechRequest", "load"]
 
 MODELS = ("mini",)
 _CACHED_VOICES = 256
-_BATCH_ROWS = 8
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SpeechChunk:
-    """A piece of a stream.
-
-    samples:       (samples,) float32 at the model's rate
-    words, phones: timings of what begins in this chunk, from the start of the stream
-    segment_index: which segment of the text it belongs to
-    segment:       set on the last chunk of a segment
-    warnings:      on the first chunk, what was left out or changed
-    """
-
-    samples: Samples
-    words: tuple[Timing, ...] = ()
-    phones: tuple[Timing, ...] = ()
-    segment_index: int = 0
-    segment: SegmentReport | None = None
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SpeechRequest:
-    """One text to speak among many; see `TTS.speak`."""
-
-    text: str
-    voice: Voice
-    style: str | Style | None = None
-    seed: int = 0
-    language: Language | None = None
-    produce_id: int | None = None
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A request whose every input was found good."""
-
-    request: SpeechRequest
-    analysis: Analysis
-    style: Style
-    speaker: Tensor
-    warnings: tuple[str, ...] = field(default=())
 
 
 def load(
@@ -130,6 +84,7 @@ class TTS:
 
     def __init__(self, synthesiser: MiniSynthesiser, settings: Settings) -> None:
         self._synthesiser, self._settings = synthesiser, settings
+        self._speaker = Speaker(synthesiser)
         self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
         self._lock = threading.Lock()
         self.sample_rate = synthesiser.sample_rate
@@ -197,16 +152,14 @@ class TTS:
         """Speak several requests together; a bad one yields its error and harms no other."""
         self._check_watermark(watermark)
         outcomes: list[Speech | KoujiError | None] = [None] * len(requests)
-        jobs: dict[int, _Job] = {}
+        jobs: dict[int, Job] = {}
         for index, request in enumerate(requests):
             try:
                 jobs[index] = self._admit(request, watermark)
             except KoujiError as error:
                 outcomes[index] = error
-        plans = {index: self._plans(job) for index, job in jobs.items()}
-        waves = self._render_all(jobs, plans)
-        for index, job in jobs.items():
-            outcomes[index] = self._finish(job, plans[index], waves[index], watermark)
+        for index, speech in self._speaker.speak(jobs, watermark).items():
+            outcomes[index] = speech
         return [outcome for outcome in outcomes if outcome is not None]
 
     def stream(
@@ -231,37 +184,9 @@ class TTS:
         self._check_watermark(watermark)
         request = SpeechRequest(text, voice, style, seed, language, produce_id)
         job = self._admit(request, watermark)
-        return self._stream(job, watermark)
+        return self._speaker.stream(job, watermark)
 
-    def _stream(self, job: _Job, watermark: bool) -> Iterator[SpeechChunk]:
-        from kouji.models.mini.synthesiser import phone_timings, word_timings
-
-        stamp = _Stamp(self.sample_rate, _produce_id(job.request)) if watermark else None
-        segments = job.analysis.segments
-        done = 0  # samples before this segment
-        warnings = job.warnings
-        for index, segment in enumerate(segments):
-            plan = self._plan(job, index)
-            offset = done / self.sample_rate
-            words = word_timings(plan, segment, offset)
-            phones = phone_timings(plan, offset)
-            total = done + plan.num_frames * (self.sample_rate // 50)
-            for samples in self._synthesiser.stream(plan, _segment_seed(job.request.seed, index)):
-                span = done / self.sample_rate, (done + len(samples)) / self.sample_rate
-                done += len(samples)
-                is_end = done == total
-                report = _report(segment, plan, offset, span[1]) if is_end else None
-                yield SpeechChunk(
-                    stamp.mark(samples) if stamp else samples,
-                    _beginning_in(words, span),
-                    _beginning_in(phones, span),
-                    index,
-                    report,
-                    warnings,
-                )
-                warnings = ()
-
-    def _admit(self, request: SpeechRequest, watermark: bool) -> _Job:
+    def _admit(self, request: SpeechRequest, watermark: bool) -> Job:
         """Check everything about a request before it costs computing, then write it down."""
         from kouji.text.front import analyse
 
@@ -271,8 +196,8 @@ class TTS:
         style, unknown = self._resolve_style(request.style)
         analysis = analyse(request.text, language=request.language, events=self._synthesiser.events)
         speaker = self._embedding(request.voice)
-        self._audit(request.voice, _produce_id(request) if watermark else None)
-        return _Job(request, analysis, style, speaker, (*analysis.warnings, *unknown))
+        self._audit(request.voice, mark_id(request) if watermark else None)
+        return Job(request, analysis, style, speaker, (*analysis.warnings, *unknown))
 
     def _resolve_style(self, style: str | Style | None) -> tuple[Style, tuple[str, ...]]:
         if style is None:
@@ -348,106 +273,3 @@ class TTS:
             packed = pack_conditioning(embedding)
             store.save_conditioning(voice.id, made_by.name, made_by.weights_hash, packed)
         return embedding
-
-    def _plan(self, job: _Job, index: int) -> Plan:
-        segments = job.analysis.segments
-        is_last = index + 1 == len(segments)
-        return self._synthesiser.plan(segments[index], job.speaker, job.style, is_last=is_last)
-
-    def _plans(self, job: _Job) -> list[Plan]:
-        return [self._plan(job, index) for index in range(len(job.analysis.segments))]
-
-    def _render_all(
-        self, jobs: dict[int, _Job], plans: dict[int, list[Plan]]
-    ) -> dict[int, list[Samples]]:
-        """Render all segments of all jobs, rows of like length together."""
-        rows = [
-            (plan.num_frames, index, number)
-            for index, own in plans.items()
-            for number, plan in enumerate(own)
-        ]
-        rows.sort(reverse=True)
-        waves: dict[int, list[Samples]] = {
-            index: [np.zeros(0, np.float32)] * len(own) for index, own in plans.items()
-        }
-        size = _BATCH_ROWS if len(jobs) > 1 else 1
-        for start in range(0, len(rows), size):
-            batch = rows[start : start + size]
-            made = self._synthesiser.render(
-                [plans[index][number] for _, index, number in batch],
-                [_segment_seed(jobs[i].request.seed, number) for _, i, number in batch],
-            )
-            for (_, index, number), wave in zip(batch, made, strict=True):
-                waves[index][number] = wave
-        return waves
-
-    def _finish(
-        self, job: _Job, plans: list[Plan], waves: list[Samples], watermark: bool
-    ) -> Speech:
-        from kouji.models.mini.synthesiser import phone_timings, word_timings
-
-        words: list[Timing] = []
-        phones: list[Timing] = []
-        reports: list[SegmentReport] = []
-        offset = 0.0
-        for segment, plan, wave in zip(job.analysis.segments, plans, waves, strict=True):
-            end = offset + len(wave) / self.sample_rate
-            words += word_timings(plan, segment, offset)
-            phones += phone_timings(plan, offset)
-            reports.append(_report(segment, plan, offset, end))
-            offset = end
-        samples = np.concatenate(waves)
-        produce_id = _produce_id(job.request)
-        if watermark:
-            samples = _Stamp(self.sample_rate, produce_id).mark(samples)
-        return Speech(
-            Audio(samples, self.sample_rate),
-            tuple(words),
-            tuple(phones),
-            tuple(reports),
-            job.warnings,
-            job.request.seed,
-            _labels(produce_id),
-        )
-
-
-class _Stamp:
-    """The last stage of one request: the watermark, chunk after chunk."""
-
-    def __init__(self, sample_rate: int, produce_id: int) -> None:
-        from kouji.audio.watermark import EmbedState
-
-        self._state = EmbedState(sample_rate, produce_id)
-
-    def mark(self, samples: Samples) -> Samples:
-        """The same samples, marked."""
-        from kouji.audio.watermark import embed
-
-        return embed(samples, self._state.sample_rate, self._state.payload, self._state)
-
-
-def _labels(produce_id: int) -> dict[str, str]:
-    from kouji.audio.labels import label_tags
-
-    return label_tags(f"{produce_id:08x}")
-
-
-def _produce_id(request: SpeechRequest) -> int:
-    """32 bits that name a request in watermark, label and audit line; they reveal no text."""
-    if request.produce_id is not None:
-        return request.produce_id
-    content = repr((request.text, request.voice.content_hash, request.style, request.seed))
-    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:4], "big")
-
-
-def _segment_seed(seed: int, index: int) -> int:
-    """A seed of its own for every segment, so that their noise differs."""
-    return (seed * 1_000_003 + index * 7_919) % (1 << 62)
-
-
-def _report(segment: Segment, plan: Plan, start: float, end: float) -> SegmentReport:
-    return SegmentReport(segment.text, start, end, 0, plan.sequence.warnings)
-
-
-def _beginning_in(timings: tuple[Timing, ...], span: tuple[float, float]) -> tuple[Timing, ...]:
-    return tuple(timing for timing in timings if span[0] <= timing.start < span[1])
