@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +29,7 @@ def train(
     from dataclasses import asdict
 
     from kouji.cli import session
+    from kouji.train.distributed import is_launched
     from kouji.train.loop import run
     from kouji.train.recipes import load_recipe
     from kouji.train.settings import parse_settings
@@ -42,8 +45,22 @@ def train(
             "the run's folder is not empty", seen=settings.out, cure="leave --fresh out to go on"
         )
     result = run(plan, settings)
-    if result.signal is not None:
-        raise typer.Exit(SIGNAL_BASE + result.signal)
+    code = 0 if result.signal is None else SIGNAL_BASE + result.signal
+    if is_launched():
+        _leave(code)
+    raise typer.Exit(code)
+
+
+def _leave(code: int) -> None:
+    """End a process of torchrun without unwinding the C++ libraries.
+
+    Everything is saved by now. Seen once in some thirty runs: torch's threads for talking to
+    the other processes aborted the interpreter on its way out, and torchrun took the whole
+    finished run for a failed one.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def read_changes(pairs: list[str]) -> dict[str, Any]:
