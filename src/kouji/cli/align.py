@@ -1,4 +1,4 @@
-"""`kouji align` and `kouji export`: the steps between preparing, training and speaking."""
+"""`kouji align` and the `export` commands: the steps between preparing, training and speaking."""
 
 from __future__ import annotations
 
@@ -40,3 +40,14 @@ def export(
         require_folder(folder, "name the folder that kouji train or prepare wrote")
     record = export_mini(acoustic, vocoder, out, store=prepared)
     say_to_user(f"{out}: pace {record['pace']}")
+
+
+def export_recogniser(
+    run: Annotated[Path, typer.Argument(help="The folder of a recogniser run.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where kouji evaluate is to find it.")],
+) -> None:
+    """Write the phone recogniser of a training run as kouji evaluate loads it."""
+    from kouji.train.recogniser import export_recogniser as write
+
+    require_folder(run, "name the folder that kouji train wrote")
+    say_to_user(f"{out}: from {write(run, out).name}")

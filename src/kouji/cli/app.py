@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import kouji
-from kouji.cli.align import align, export
+from kouji.cli.align import align, export, export_recogniser
 from kouji.cli.bench import bench
 from kouji.cli.check_machine import doctor
 from kouji.cli.cut import slice_recording
@@ -60,6 +60,7 @@ app.command("prepare")(prepare)
 app.command("train")(train)
 app.command("align")(align)
 app.command("export")(export)
+app.command("export-recogniser")(export_recogniser)
 app.command("pack")(pack)
 app.command("evaluate")(evaluate)
 app.command("bench", context_settings={"ignore_unknown_options": True})(bench)
