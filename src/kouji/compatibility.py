@@ -1,6 +1,7 @@
 """Which driver a CUDA build of torch needs, and what each generation of GPUs computes.
 
-Tables from NVIDIA's release notes and the few questions the doctor asks of them.
+Tables as remembered from NVIDIA's release notes, which could not be opened when they were
+written (the notes decide where they differ), and the questions the doctor asks of them.
 """
 
 from __future__ import annotations
