@@ -52,11 +52,6 @@ class Settings:
     log_level: str = _setting("warning", *LOG_LEVELS)
 
     @property
-    def voices_dir(self) -> Path:
-        """Where the voices of this machine are kept."""
-        return self.home / "voices"
-
-    @property
     def audit_file(self) -> Path:
         """The hash-chained record of what was spoken in whose voice, without any text."""
         return self.home / "audit.jsonl"

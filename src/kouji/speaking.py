@@ -98,7 +98,7 @@ class Speaker:
             offset = done / self.sample_rate
             words = word_timings(plan, segment, offset)
             phones = phone_timings(plan, offset)
-            total = done + plan.num_frames * (self.sample_rate // 50)
+            total = done + plan.num_samples
             for samples in self._synthesiser.stream(plan, _segment_seed(job.request.seed, index)):
                 span = done / self.sample_rate, (done + len(samples)) / self.sample_rate
                 done += len(samples)

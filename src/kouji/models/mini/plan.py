@@ -54,6 +54,11 @@ class Plan:
         """Length in frames."""
         return len(self.x)
 
+    @property
+    def num_samples(self) -> int:
+        """Length in samples."""
+        return len(self.pulses)
+
 
 @torch.inference_mode()
 def make_plan(

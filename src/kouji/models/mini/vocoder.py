@@ -107,7 +107,6 @@ class Vocoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, SUBFRAMES * (config.harmonic_bands + config.noise_bands))
         nn.init.constant_(self.leave.bias, -4.0)
-        self.reach = self.stack.reach + self.pitch_head.stack.reach + EDGE_FRAMES
 
     def envelopes(self, mel: Tensor, mask: Tensor, pitch: Pitch) -> tuple[Tensor, Tensor]:
         """Predict log envelopes of harmonics and noise.
