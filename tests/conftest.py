@@ -42,6 +42,16 @@ def shared_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def goldens_dir() -> Path:
+    """The GPT-SoVITS vectors of the official networks; KOUJI_GOLDENS names another set of them."""
+    folder = Path(os.environ.get("KOUJI_GOLDENS", ROOT.parent / "shared" / "goldens"))
+    folder = folder / "gpt_sovits" if (folder / "gpt_sovits").is_dir() else folder
+    if not (folder / "t2s_config.json").is_file():
+        pytest.skip(f"no vectors at {folder}; set KOUJI_GOLDENS to run this test")
+    return folder
+
+
 @pytest.fixture
 def home_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A private, empty KOUJI_HOME, also seen by subprocesses the test starts."""

@@ -22,7 +22,7 @@ CONSENT_POLICIES = ("attest", "strict", "off")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 PREFIX = "KOUJI_"
 # Variables with our prefix that are not settings: the debug switch and the tests' data folder.
-_NOT_SETTINGS = {"KOUJI_DEBUG", "KOUJI_SHARED"}
+_NOT_SETTINGS = {"KOUJI_DEBUG", "KOUJI_SHARED", "KOUJI_GOLDENS"}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
