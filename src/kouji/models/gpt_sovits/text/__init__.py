@@ -1,0 +1,1 @@
+"""Text to GPT-SoVITS symbols: one module or family of modules per language."""
