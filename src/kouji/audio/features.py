@@ -379,9 +379,9 @@ def _mel_to_hz(mel: Tensor, scale: str) -> Tensor:
 @lru_cache(maxsize=32)
 def _hann(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):
-        # Made in the dtype of use, not rounded from float64: the trained front ends did so, and a
-        # last-bit difference shows (7e-4 against 9e-4) in bands that are empty but for rounding.
-        return torch.hann_window(size, periodic=True, dtype=dtype).to(device)
+        # Made in float32 whatever the samples are: the trained front ends did so, and a last-bit
+        # difference shows (7e-4 against 9e-4) in bands that are empty but for rounding.
+        return torch.hann_window(size, periodic=True, dtype=torch.float32).to(device, dtype)
 
 
 @lru_cache(maxsize=8)
