@@ -49,6 +49,11 @@ class Settings:
     max_clipped_fraction: float = _setting(0.01, low=0.0)
     consent: str = _setting("attest", *CONSENT_POLICIES)
     watermark: bool = True
+    engine_seats: int = _setting(0, low=0)
+    engine_queue: int = _setting(0, low=0)
+    render_batch: int = _setting(8, low=1)
+    render_wait_ms: float = _setting(5.0, low=0.0)
+    guard: bool = True
     log_level: str = _setting("warning", *LOG_LEVELS)
 
     @property

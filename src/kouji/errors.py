@@ -113,3 +113,23 @@ class DataError(KoujiError):
 
 class TrainingError(KoujiError):
     """A training run that had to stop: diverged loss, mismatching resume, no data."""
+
+
+class EngineError(KoujiError):
+    """A request the engine took or was offered, and that did not end in sound."""
+
+
+class EngineBusy(EngineError):
+    """The queue is full: nothing was computed, and the same request may be sent again later."""
+
+
+class EngineFailed(EngineError):
+    """A stage failed on this request, or the device itself did; other requests are not concerned."""
+
+
+class DeadlineExceeded(EngineError):
+    """The time the caller allowed passed before the request was done."""
+
+
+class Cancelled(EngineError):
+    """The caller left, or the engine was closed, before the request was done."""
