@@ -6,9 +6,8 @@
     drawn.tokens, drawn.is_end, drawn.is_bad         # one entry per row
     sampler.end(slot)
 
-The order of operations and its peculiarities are those of GPT-SoVITS: penalty on every distinct
-token used so far, top-p over the penalised logits before the temperature, top-k with ties, draw
-argmax(p / q) with q ~ Exp(1). A row depends on its own logits, options, seed and step alone.
+What is drawn from is `distribution`'s business; the draw is argmax(p / q) with q ~ Exp(1), which
+is a draw from p. A row depends on its own logits, options, seed and step alone.
 Rows whose logits are not finite are reported in `is_bad` and cost their neighbours nothing.
 Knows slots and numbers; knows no requests, no text, no clock.
 """
@@ -17,17 +16,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from kouji.engine.counter_random import exponential, row_keys
-from kouji.errors import UsageError
+from kouji.engine.distribution import OptionVectors, candidates, check_options, penalise
 from kouji.models.stages import SamplingOptions
-
-MIN_TEMPERATURE = 1e-5  # colder is computed as this, which is greedy for any real logits
-TIE_MARGIN = 16  # candidates fetched beyond the k-th, to hold its ties: bf16 logits tie often
 
 
 class Drawn(NamedTuple):
@@ -43,53 +40,6 @@ class Drawn(NamedTuple):
     is_bad: list[bool]
 
 
-class OptionVectors(NamedTuple):
-    """The options of several rows, one row below the other.
-
-    temperature, top_p, penalty: (rows, 1) float32; top_p is inf in rows that keep all
-    top_k:       (rows, 1) int64, from 1 to the vocabulary
-    max_top_k:   the largest `top_k`
-    uses_top_p:  some row has `top_p` below 1
-    """
-
-    temperature: Tensor
-    top_k: Tensor
-    top_p: Tensor
-    penalty: Tensor
-    max_top_k: int
-    uses_top_p: bool
-
-    @classmethod
-    def of(
-        cls, options: Sequence[SamplingOptions], vocabulary: int, device: torch.device | str = "cpu"
-    ) -> OptionVectors:
-        """Line up options; `top_k` 0 and values beyond the vocabulary keep every token."""
-
-        def column(values: Sequence[float], dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.tensor(values, dtype=dtype).unsqueeze(1).to(device, non_blocking=True)
-
-        top_k = [min(row.top_k or vocabulary, vocabulary) for row in options]
-        return cls(
-            column([max(row.temperature, MIN_TEMPERATURE) for row in options]),
-            column(top_k, torch.int64),
-            column([row.top_p if row.top_p < 1 else math.inf for row in options]),
-            column([row.repetition_penalty for row in options]),
-            max(top_k),
-            any(row.top_p < 1 for row in options),
-        )
-
-
-class _Candidates(NamedTuple):
-    """The tokens still in the race, likeliest first, each (rows, candidates).
-
-    ids:     int64 token ids
-    weights: float32, proportional to the probability; 0 for what top-k and top-p remove
-    """
-
-    ids: Tensor
-    weights: Tensor
-
-
 class _Row(NamedTuple):
     """What a slot remembers between draws, beside its used tokens."""
 
@@ -97,7 +47,8 @@ class _Row(NamedTuple):
     seed: int
 
 
-class _Batch(NamedTuple):
+@dataclass(frozen=True)
+class _Batch:
     """What stays the same while the same slots are drawn together."""
 
     index: Tensor
@@ -158,10 +109,10 @@ class Sampler:
         stops_on_argmax: the likeliest token (after the penalty) being `eos` ends the row as well
         """
         batch = self._batch(tuple(slots))
-        penalised = _penalise(logits, self._penalties.index_select(0, batch.index))
+        penalised = penalise(logits, self._penalties.index_select(0, batch.index))
         self._forbid_end(penalised, steps, min_tokens, eos)
         best, argmax = penalised.max(dim=1)  # NaN wins, so `best` tells of every bad row
-        ids, weights = _candidates(penalised, batch.vectors)
+        ids, weights = candidates(penalised, batch.vectors)
         keys = torch.tensor(row_keys(batch.seeds, steps)).unsqueeze(1).to(self.device)
         winner = (weights / exponential(keys, ids)).argmax(dim=1, keepdim=True)
         token = ids.gather(1, winner)
@@ -189,88 +140,6 @@ class Sampler:
             batch = _Batch(torch.tensor(slots).to(self.device), vectors, [row.seed for row in rows])
             self._batches = {slots: batch}
         return batch
-
-
-def check_options(options: SamplingOptions) -> None:
-    """Refuse options no distribution can be made from.
-
-    raises: UsageError naming the option, the value seen and the range
-    """
-    is_count = isinstance(options.top_k, int) and not isinstance(options.top_k, bool)
-    faults = (
-        ("temperature", "0 or more", 0 <= options.temperature < math.inf),
-        ("top_k", "an integer from 0 (keep all) up", is_count and options.top_k >= 0),
-        ("top_p", "0 to 1", 0 <= options.top_p <= 1),
-        ("repetition_penalty", "above 0", 0 < options.repetition_penalty < math.inf),
-    )
-    for name, allowed, is_right in faults:
-        if not is_right:
-            raise UsageError(f"wrong {name}", seen=getattr(options, name), allowed=allowed)
-
-
-def probabilities(logits: Tensor, used: Tensor, options: OptionVectors) -> tuple[Tensor, Tensor]:
-    """The distribution `Sampler.draw` draws from.
-
-    logits:  (rows, vocabulary) float32
-    used:    (rows, vocabulary) bool, tokens the repetition penalty applies to
-    returns: (rows, vocabulary) probabilities, and the logits after the penalty alone
-    """
-    penalties = torch.where(used, options.penalty, 1.0)
-    penalised = _penalise(logits, penalties)
-    ids, weights = _candidates(penalised, options)
-    shares = weights / weights.sum(dim=1, keepdim=True)
-    return torch.zeros_like(logits).scatter_(1, ids, shares), penalised
-
-
-def _penalise(logits: Tensor, penalties: Tensor) -> Tensor:
-    """Divide what is positive, multiply what is negative: both move towards less likely."""
-    return torch.where(logits < 0, logits * penalties, logits / penalties)
-
-
-def _candidates(penalised: Tensor, options: OptionVectors) -> _Candidates:
-    """Apply top-p, temperature and top-k, in this order."""
-    values, ids = _likeliest(penalised, options)
-    is_kept = values >= values.gather(1, options.top_k - 1)
-    if options.uses_top_p:
-        is_kept &= _within_top_p(penalised, ids, options.top_p)
-    scaled = values / options.temperature
-    return _Candidates(ids, (scaled - scaled[:, :1]).exp_().mul_(is_kept))
-
-
-def _likeliest(penalised: Tensor, options: OptionVectors) -> tuple[Tensor, Tensor]:
-    """Values and ids of at least the top-k tokens and all their ties, likeliest first.
-
-    What is kept never depends on how many are fetched, hence not on the other rows. Fetching
-    few is 20 times faster than sorting all on a CPU; on a GPU a sort costs less than the wait
-    for the answer whether the ties fit.
-    """
-    vocabulary = penalised.shape[1]
-    width = options.max_top_k + TIE_MARGIN
-    if penalised.is_cpu and width < vocabulary:
-        values, ids = penalised.topk(width, dim=1)
-        if not bool((values[:, -1:] == values.gather(1, options.top_k - 1)).any()):
-            return _ties_by_id(values, ids) if options.uses_top_p else (values, ids)
-    values, ids = torch.sort(penalised, dim=1, descending=True, stable=True)
-    return values, ids
-
-
-def _ties_by_id(values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The order of a stable sort: top-p may part tokens that tie."""
-    ids, order = ids.sort(dim=1)
-    values, order = torch.sort(values.gather(1, order), dim=1, descending=True, stable=True)
-    return values, ids.gather(1, order)
-
-
-def _within_top_p(penalised: Tensor, ids: Tensor, top_p: Tensor) -> Tensor:
-    """Which candidates top-p keeps: (rows, candidates) bool.
-
-    As the official code does, over the logits before the temperature, and without the usual
-    shift by one: the token that crosses the threshold goes too, except the very first.
-    """
-    cumulative = penalised.softmax(dim=1).gather(1, ids).cumsum(dim=1)
-    is_kept = cumulative <= top_p
-    is_kept[:, 0] = True
-    return is_kept
 
 
 def _report(facts: list[list[float]], eos: int, stops_on_argmax: bool) -> Drawn:
