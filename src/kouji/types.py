@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
 Language = Literal["zh", "en"]
+# What a caller may name: languages, and the mixed modes of GPT-SoVITS.
+LANGUAGES = ("zh", "en", "ja", "ko", "yue")
+LANGUAGE_MODES = (*LANGUAGES, "auto", "auto_yue", "all_zh", "all_ja", "all_ko", "all_yue")
 
 
 @dataclass(frozen=True)

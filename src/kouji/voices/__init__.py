@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from kouji.voices.consent import Consent
 from kouji.voices.store import VoiceStore
-from kouji.voices.voice import Voice
+from kouji.voices.voice import Voice, VoiceWeights
 
-__all__ = ["Consent", "Voice", "VoiceStore"]
+__all__ = ["Consent", "Voice", "VoiceStore", "VoiceWeights"]

@@ -5,14 +5,15 @@ Nothing here needs a model: what a model computes from a voice comes later and i
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from kouji.config import Settings
-from kouji.errors import ConsentError
-from kouji.types import Language
+from kouji.errors import ConsentError, VoiceError
 from kouji.voices.consent import Consent
-from kouji.voices.voice import Voice
+from kouji.voices.voice import Voice, VoiceWeights, WeightsFile
 
 if TYPE_CHECKING:
     from kouji.audio.clean import QualityReport, ReferenceRules
@@ -40,22 +41,37 @@ def enroll(
     transcript: str | None = None,
     language: str | None = None,
     consent: Consent | None = None,
+    others: Sequence[Path] = (),
+    weights: VoiceWeights | None = None,
 ) -> Voice:
     """Make a voice of a recording.
 
+    others: further recordings of the same speaker
     raises: ReferenceRefused with the figure, UnreadableAudio, VoiceError for the name
     """
     from kouji.audio.clean import prepare_reference
 
-    reference, report = prepare_reference(source, reference_rules(settings))
+    rules = reference_rules(settings)
+    reference, report = prepare_reference(source, rules)
     return Voice.from_reference(
         reference,
         name=name,
         transcript=transcript,
-        language=cast(Language | None, language),
+        language=language,
         consent=consent,
         report=report,
+        others=[prepare_reference(path, rules)[0] for path in others],
+        weights=weights,
     )
+
+
+def weights_file(path: Path) -> WeightsFile:
+    """A checkpoint by its place and content; VoiceError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return WeightsFile(str(path.resolve()), hashlib.file_digest(file, "sha256").hexdigest())
+    except OSError as error:
+        raise VoiceError("cannot read the weights", seen=f"{path}: {error.strerror}") from error
 
 
 def examine(source: Path, settings: Settings) -> QualityReport:

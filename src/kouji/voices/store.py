@@ -16,8 +16,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,10 @@ from kouji.voices.voice import (
     REFERENCE_RATE,
     RESERVED_IDS,
     Voice,
+    VoiceWeights,
+    conditioning_key,
     from_grid,
+    hash_audio,
     hash_grid,
     to_grid,
     voice_id,
@@ -92,10 +95,12 @@ class VoiceStore:
         if hash_grid(grid) != values["content_hash"]:
             raise _damaged(folder / "reference.flac", "its samples differ from those enrolled")
         try:
-            consent = values.get("consent")
+            consent, weights = values.get("consent"), values.get("weights")
             return Voice(
                 reference=Audio(from_grid(grid), REFERENCE_RATE),
                 consent=Consent.from_json(consent) if consent else None,
+                others=tuple(_read_others(folder, values)),
+                weights=VoiceWeights.from_json(weights) if weights else None,
                 **{key: values[key] for key in _FIELDS},
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -137,8 +142,7 @@ class VoiceStore:
         from safetensors.numpy import save
 
         path = self._conditioning_path(name, model, weights_hash)
-        voice = _read_json(path.parent / "voice.json")
-        facts = {"content_hash": str(voice["content_hash"])}
+        facts = {"key": _stored_key(path.parent)}
         whole = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
         _write_atomically(path, save(whole, metadata=facts))
 
@@ -147,7 +151,7 @@ class VoiceStore:
     ) -> dict[str, NDArray[Any]] | None:
         """The cached arrays, or None if this model never met the voice or the cache is unusable.
 
-        An unusable cache (cut off, or of another reference) is not an error: it is
+        An unusable cache (cut off, or of another reference or transcript) is not an error: it is
         computed again.
         """
         from safetensors import SafetensorError, safe_open
@@ -155,9 +159,7 @@ class VoiceStore:
         path = self._conditioning_path(name, model, weights_hash)
         try:
             with safe_open(path, framework="numpy") as content:
-                if (content.metadata() or {}).get("content_hash") != _read_json(
-                    path.parent / "voice.json"
-                )["content_hash"]:
+                if (content.metadata() or {}).get("key") != _stored_key(path.parent):
                     return None
                 return {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
         except (FileNotFoundError, SafetensorError):
@@ -204,20 +206,51 @@ class VoiceStore:
 
 
 def _write_voice(folder: Path, voice: Voice, consent_recording: bytes | None) -> None:
-    import soundfile
-
-    grid = to_grid(voice.reference.samples)
-    sound = io.BytesIO()  # libsndfile does not say when a disk is full, a file object does
-    soundfile.write(sound, grid, REFERENCE_RATE, format="FLAC", subtype="PCM_16")
-    (folder / "reference.flac").write_bytes(sound.getvalue())
+    _write_flac(folder / "reference.flac", voice.reference)
+    for index, audio in enumerate(voice.others):
+        _write_flac(folder / _other_name(index), audio)
     if consent_recording is not None:
         (folder / "consent.recording").write_bytes(consent_recording)
     values: dict[str, Any] = {"format": FORMAT} | {key: getattr(voice, key) for key in _FIELDS}
     values["report"] = dict(voice.report)
+    values["others"] = [hash_audio(audio) for audio in voice.others]
+    values["weights"] = asdict(voice.weights) if voice.weights else None
     values["duration"] = round(voice.reference.duration, 3)
     values["consent"] = voice.consent.to_json() if voice.consent else None
     text = json.dumps(values, ensure_ascii=False, indent=2) + "\n"
     (folder / "voice.json").write_text(text, encoding="utf-8")
+
+
+def _write_flac(path: Path, audio: Audio) -> None:
+    import soundfile
+
+    sound = io.BytesIO()  # libsndfile does not say when a disk is full, a file object does
+    grid = to_grid(audio.samples)
+    soundfile.write(sound, grid, REFERENCE_RATE, format="FLAC", subtype="PCM_16")
+    path.write_bytes(sound.getvalue())
+
+
+def _other_name(index: int) -> str:
+    return f"reference-{index + 2}.flac"
+
+
+def _read_others(folder: Path, values: Mapping[str, Any]) -> Iterator[Audio]:
+    """The further references, each checked against its hash."""
+    for index, known in enumerate(values.get("others", [])):
+        path = folder / _other_name(index)
+        grid = _read_grid(path)
+        if hash_grid(grid) != known:
+            raise _damaged(path, "its samples differ from those enrolled")
+        yield Audio(from_grid(grid), REFERENCE_RATE)
+
+
+def _stored_key(folder: Path) -> str:
+    """`Voice.key` of a kept voice, without reading its sound."""
+    values = _read_json(folder / "voice.json")
+    others = [str(known) for known in values.get("others", [])]
+    return conditioning_key(
+        values["content_hash"], values.get("transcript"), values.get("language"), others
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

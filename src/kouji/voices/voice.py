@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -27,13 +27,41 @@ RESERVED_IDS = ("sample",)  # the voice that comes with the package
 
 
 @dataclass(frozen=True)
+class WeightsFile:
+    """A checkpoint file a voice brings along, and the sha256 it had when the voice was made."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class VoiceWeights:
+    """The weights that speak a voice, where they are its own; None leaves a part to the model."""
+
+    model: str
+    t2s: WeightsFile | None = None
+    sovits: WeightsFile | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> VoiceWeights:
+        """Undo `asdict`; ValueError, KeyError or TypeError for anything else."""
+        files = {
+            part: WeightsFile(**values[part]) if values.get(part) else None
+            for part in ("t2s", "sovits")
+        }
+        return cls(str(values["model"]), **files)
+
+
+@dataclass(frozen=True)
 class Voice:
-    """One speaker as heard in one reference recording.
+    """One speaker as heard in one reference recording, or in several.
 
     id:           safe for file names; made from the name
     reference:    mono 24 kHz on the 16-bit grid, so that disk and memory hold the same samples
     content_hash: sha256 of the reference samples; cached conditionings hang on it
     report:       the quality report of the reference as plain values
+    others:       further references, whose timbre is averaged in by families that can
+    weights:      checkpoints of its own
     """
 
     id: str
@@ -41,10 +69,19 @@ class Voice:
     reference: Audio
     content_hash: str
     transcript: str | None = None
-    language: Language | None = None
+    language: str | None = None
     consent: Consent | None = None
     created: str = ""
     report: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple[Audio, ...] = ()
+    weights: VoiceWeights | None = None
+
+    @property
+    def key(self) -> str:
+        """Hash of all that a model's conditioning can depend on, weights aside."""
+        return conditioning_key(
+            self.content_hash, self.transcript, self.language, map(hash_audio, self.others)
+        )
 
     @classmethod
     def from_reference(
@@ -53,24 +90,29 @@ class Voice:
         *,
         name: str = "unnamed",
         transcript: str | None = None,
-        language: Language | None = None,
+        language: str | None = None,
         consent: Consent | None = None,
         report: object = None,
+        others: Iterable[Audio] = (),
+        weights: VoiceWeights | None = None,
     ) -> Voice:
         """Make a voice of a cleaned recording.
 
         reference: mono; must already be at 24 kHz
         language:  guessed from the transcript where it is not given
         report:    a QualityReport or a mapping; kept as plain values
+        others:    further references, as `reference`
         raises:    VoiceError for an unusable name or rate
         """
-        if reference.sample_rate != REFERENCE_RATE:
-            raise VoiceError(
-                "a voice's reference has the wrong sample rate",
-                seen=f"{reference.sample_rate} Hz",
-                allowed=f"{REFERENCE_RATE} Hz",
-                cure="resample it first",
-            )
+        others = tuple(others)
+        for audio in (reference, *others):
+            if audio.sample_rate != REFERENCE_RATE:
+                raise VoiceError(
+                    "a voice's reference has the wrong sample rate",
+                    seen=f"{audio.sample_rate} Hz",
+                    allowed=f"{REFERENCE_RATE} Hz",
+                    cure="resample it first",
+                )
         grid = to_grid(reference.samples)
         return cls(
             id=voice_id(name),
@@ -82,7 +124,24 @@ class Voice:
             consent=consent,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             report=to_plain(report),
+            others=tuple(
+                Audio(from_grid(to_grid(audio.samples)), REFERENCE_RATE) for audio in others
+            ),
+            weights=weights,
         )
+
+
+def conditioning_key(
+    content_hash: str, transcript: str | None, language: str | None, others: Iterable[str]
+) -> str:
+    """sha256 of a voice's parts; see `Voice.key`."""
+    parts = [content_hash, transcript or "", language or "", *others]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def hash_audio(audio: Audio) -> str:
+    """`hash_grid` of a reference that lies on the grid."""
+    return hash_grid(to_grid(audio.samples))
 
 
 def to_grid(samples: NDArray[np.float32]) -> NDArray[np.int16]:
