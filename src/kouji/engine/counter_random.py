@@ -36,12 +36,12 @@ def mix(value: int) -> int:
 
 
 def derive_seed(seed: int, *counters: int) -> int:
-    """An unrelated 63-bit seed for each path of counters under `seed`.
+    """An unrelated seed for each path of counters under `seed`.
 
     seed, counters: any integers; only their low 64 bits count
-    returns:        0 <= seed < 2**63, accepted by every generator there is
+    returns:        0 <= seed < 2**62, which every generator and every request accepts
     """
-    return _fold(seed, *counters) >> 1
+    return _fold(seed, *counters) >> 2
 
 
 def _fold(seed: int, *counters: int) -> int:
