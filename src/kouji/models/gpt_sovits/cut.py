@@ -49,7 +49,7 @@ def cut(text: str, method: str, *, compat: bool = True) -> str:
         return "\n" if set(text) <= _SILENT else text
     if method == "cut2" and len(_clauses(text)) < 2:
         return text
-    pieces = _PIECES[method](text, compat)
+    pieces = (_OFFICIAL if compat else _LOSSLESS)[method](text)
     silent = _CLAUSE_MARKS if method == "cut5" else _SILENT
     return "\n".join(piece for piece in pieces if not set(piece) <= silent)
 
@@ -129,18 +129,21 @@ def _clauses(text: str) -> list[str]:
     return [clause for clause in _AFTER_SPLIT.split(text) if clause]
 
 
-def _by_four(text: str, compat: bool) -> list[str]:
+def _by_four(text: str) -> list[str]:
     clauses = _clauses(text)
-    starts = list(range(0, len(clauses), _SENTENCES_PER_GROUP))
-    if compat:
-        starts = starts[:-1]  # the official code loses the last start
-    if len(starts) < 1 or len(clauses) <= _SENTENCES_PER_GROUP:
+    groups = range(0, len(clauses), _SENTENCES_PER_GROUP)
+    return ["".join(clauses[start : start + _SENTENCES_PER_GROUP]) for start in groups]
+
+
+def _by_four_official(text: str) -> list[str]:
+    """The official code loses the start of the last group: it ends the group before it."""
+    groups = _by_four(text)
+    if len(groups) < 2:
         return [text]
-    ends = [*starts[1:], len(clauses)]
-    return ["".join(clauses[start:end]) for start, end in zip(starts, ends, strict=True)]
+    return [*groups[:-2], groups[-2] + groups[-1]]
 
 
-def _by_length(text: str, compat: bool) -> list[str]:
+def _by_length(text: str) -> list[str]:
     groups = [""]
     for clause in _clauses(text):
         groups[-1] += clause
@@ -154,21 +157,27 @@ def _by_length(text: str, compat: bool) -> list[str]:
     return groups
 
 
-def _at_chinese_stops(text: str, compat: bool) -> list[str]:
-    return text.strip("。").split("。") if compat else _kept(re.split("(?<=。)(?!。)", text))
+def _at_chinese_stops(text: str) -> list[str]:
+    return _kept(re.split("(?<=。)(?!。)", text))
 
 
-def _at_full_stops(text: str, compat: bool) -> list[str]:
-    if compat:
-        return _FULL_STOP.split(text.strip("."))
+def _at_chinese_stops_official(text: str) -> list[str]:
+    return text.strip("。").split("。")
+
+
+def _at_full_stops(text: str) -> list[str]:
     return _kept(re.split(r"(?<=[^\d.]\.)(?![\d.])", text))
+
+
+def _at_full_stops_official(text: str) -> list[str]:
+    return _FULL_STOP.split(text.strip("."))
 
 
 def _kept(pieces: Iterable[str]) -> list[str]:
     return [piece for piece in pieces if piece]
 
 
-def _at_every_mark(text: str, compat: bool) -> list[str]:
+def _at_every_mark(text: str) -> list[str]:
     pieces = [""]
     for index, sign in enumerate(text):
         pieces[-1] += sign
@@ -179,10 +188,17 @@ def _at_every_mark(text: str, compat: bool) -> list[str]:
     return _kept(pieces)
 
 
-_PIECES: dict[str, Callable[[str, bool], list[str]]] = {
+_Cutter = dict[str, Callable[[str], list[str]]]
+
+_LOSSLESS: _Cutter = {
     "cut1": _by_four,
     "cut2": _by_length,
     "cut3": _at_chinese_stops,
     "cut4": _at_full_stops,
     "cut5": _at_every_mark,
+}
+_OFFICIAL: _Cutter = _LOSSLESS | {
+    "cut1": _by_four_official,
+    "cut3": _at_chinese_stops_official,
+    "cut4": _at_full_stops_official,
 }
