@@ -7,7 +7,7 @@ to the constants all official versions share. A missing tensor is left to the ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from kouji.errors import ModelError
 TOKEN_RATE_HZ = 25  # semantic tokens a second; `semantic_frame_rate` of every served version
 VERSIONS = ("v1", "v2", "v2Pro", "v2ProPlus")
 V1_PHONES, V2_PHONES = 322, 732  # rows of the symbol tables
-V1_TABLE_ROWS = 512  # rows of the phone embedding of a v1 T2S; the last 190 are unused
+MAX_LAYERS = 256
 
 _PHONES = "model.ar_text_embedding.word_embeddings.weight"
 _TOKENS = "model.ar_audio_embedding.word_embeddings.weight"
@@ -66,7 +66,7 @@ class T2SConfig:
         built = cls(
             hidden=hidden,
             num_heads=_integer(model, "head", 16),
-            num_layers=count_indices(weight, "model.h.layers."),
+            num_layers=_layers(model, "n_layer", count_indices(weight, "model.h.layers.")),
             feed_forward=_size(weight, "model.h.layers.0.linear1.weight", 0, 4 * hidden),
             num_phones=_size(weight, _PHONES, 0, V2_PHONES),
             vocabulary=vocabulary,
@@ -97,7 +97,7 @@ class SoVITSConfig:
     speaker_channels: of the speaker vector; 0 where the version has none
     upsample_*:      of the generator, stage by stage; `generator_channels` enter the first
     resblock_*:      kernels, and the dilations of each
-    posterior_layers, flow_layers: layers in each stack; `num_flows` couplings
+    posterior_layers, flow_*: layers in each stack, couplings; constants of the format
     spectrum:        fft, hop and window length in samples at `sample_rate`
     """
 
@@ -165,7 +165,10 @@ class SoVITSConfig:
         model, data = _section(config, "model"), _section(config, "data")
         hidden = _size(weight, "enc_p.ssl_proj.weight", 0, 192)
         per_head = _size(weight, "enc_p.encoder_ssl.attn_layers.0.emb_rel_k", 2, hidden // 2)
-        num_stages = max(1, count_indices(weight, "dec.ups.", cls.upsample_rates))
+        text_layers = count_indices(weight, "enc_p.encoder_text.attn_layers.", 6)
+        text_layers = _layers(model, "n_layers", text_layers)
+        rates = _integers(model, "upsample_rates", cls.upsample_rates)
+        kernels = _integers(model, "upsample_kernel_sizes", cls.upsample_kernels)
         built = cls(
             version=version,
             num_phones=_size(weight, "enc_p.text_embedding.weight", 0, V2_PHONES),
@@ -175,9 +178,9 @@ class SoVITSConfig:
             num_heads=max(1, hidden // max(1, per_head)),
             kernel=_size(weight, "enc_p.encoder_ssl.ffn_layers.0.conv_1.weight", 2, 3),
             window=_size(weight, "enc_p.encoder_ssl.attn_layers.0.emb_rel_k", 1, 9) // 2,
-            token_layers=count_indices(weight, "enc_p.encoder_ssl.attn_layers.", range(3)),
-            text_layers=count_indices(weight, "enc_p.encoder_text.attn_layers.", range(6)),
-            joint_layers=count_indices(weight, "enc_p.encoder2.attn_layers.", range(3)),
+            token_layers=text_layers // 2,
+            text_layers=text_layers,
+            joint_layers=text_layers // 2,
             mrte_channels=_size(weight, "enc_p.mrte.c_pre.weight", 0, 512),
             style_channels=_size(weight, "ref_enc.fc.fc.weight", 0, 512),
             style_bins=_size(weight, "ref_enc.spectral.0.fc.weight", 1, 704),
@@ -186,16 +189,13 @@ class SoVITSConfig:
             ssl_channels=_size(weight, "ssl_proj.weight", 0, 768),
             codebook_size=_size(weight, "quantizer.vq.layers.0._codebook.embed", 0, 1024),
             generator_channels=_size(weight, "dec.conv_pre.weight", 0, 512),
-            upsample_rates=_integers(model, "upsample_rates", cls.upsample_rates),
+            upsample_rates=rates,
             upsample_kernels=tuple(
-                _size(weight, f"dec.ups.{stage}.weight_v", 2, 2) for stage in range(num_stages)
+                _size(weight, f"dec.ups.{stage}.weight_v", 2, kernel)
+                for stage, kernel in enumerate(kernels)
             ),
             resblock_kernels=_integers(model, "resblock_kernel_sizes", cls.resblock_kernels),
             resblock_dilations=_dilations(model, cls.resblock_dilations),
-            num_flows=count_indices(weight, "flow.flows.", range(4)),
-            flow_layers=count_indices(weight, "flow.flows.0.enc.in_layers.", range(4)),
-            flow_kernel=_size(weight, "flow.flows.0.enc.in_layers.0.weight_v", 2, 5),
-            posterior_layers=count_indices(weight, "enc_q.enc.in_layers.", range(16)),
             sample_rate=_integer(data, "sampling_rate", 32_000),
             fft_length=_integer(data, "filter_length", 2048),
             hop_length=_integer(data, "hop_length", 640),
@@ -225,10 +225,18 @@ class SoVITSConfig:
             raise _misfit("data.filter_length", self.fft_length, f"{self.style_bins} bins or more")
 
 
-def count_indices(weight: Weights, prefix: str, default: Sequence[int] = ()) -> int:
-    """How many different indices follow `prefix` in the names; `len(default)` if none does."""
+def _layers(section: Mapping[str, Any], name: str, counted: int) -> int:
+    """The number of layers the config promises; a file with fewer is incomplete, not smaller."""
+    number = _integer(section, name, counted)
+    if not 0 <= number <= MAX_LAYERS:
+        raise _misfit(f"model.{name}", number, f"0 to {MAX_LAYERS}")
+    return number
+
+
+def count_indices(weight: Weights, prefix: str, default: int = 0) -> int:
+    """How many different indices follow `prefix` in the names; `default` if none does."""
     found = {name[len(prefix) :].partition(".")[0] for name in weight if name.startswith(prefix)}
-    return len({index for index in found if index.isdigit()}) or len(default)
+    return len({index for index in found if index.isdigit()}) or default
 
 
 def _size(weight: Weights, name: str, axis: int, default: int) -> int:
