@@ -124,7 +124,7 @@ class EngineBusy(EngineError):
 
 
 class EngineFailed(EngineError):
-    """A stage failed on this request, or the device itself did; other requests are not concerned."""
+    """A stage failed on this request alone, or the device under all of them did."""
 
 
 class DeadlineExceeded(EngineError):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kouji.engine.distribution import check_options
 from kouji.engine.guard import GuardOptions
 from kouji.errors import UsageError
 from kouji.models.stages import RenderOptions, SamplingOptions, SpeechModel
@@ -109,16 +110,10 @@ def check_request(request: EngineRequest) -> None:
         raise UsageError("a request has no segments", cure="give it text that can be spoken")
     if not 0 <= request.seed <= MAX_SEED:
         raise UsageError("seed out of range", seen=request.seed, allowed="0 to 2**62 - 1")
-    sampling, deadline = request.sampling, request.deadline_seconds
-    _check_positive("temperature", sampling.temperature)
-    _check_positive("repetition_penalty", sampling.repetition_penalty)
+    check_options(request.sampling)
     _check_positive("speed", request.render.speed)
-    if deadline is not None:
-        _check_positive("deadline_seconds", deadline)
-    if sampling.top_k < 1:
-        raise UsageError("top_k out of range", seen=sampling.top_k, allowed="1 or more")
-    if not 0 < sampling.top_p <= 1:
-        raise UsageError("top_p out of range", seen=sampling.top_p, allowed="above 0, at most 1")
+    if request.deadline_seconds is not None:
+        _check_positive("deadline_seconds", request.deadline_seconds)
     if request.guard.max_retries < 0:
         raise UsageError(
             "max_retries out of range", seen=request.guard.max_retries, allowed="0 or more"

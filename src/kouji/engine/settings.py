@@ -14,6 +14,7 @@ FALLBACK_SEATS = 16  # of the queue's size, until the memory has been measured
 class EngineSettings:
     """How much the engine takes on at once.
 
+    device:        auto, cpu, cuda, cuda:1
     max_seats:     rows decoded together; 0 measures the memory
     max_queue:     requests waiting for their first seat; 0 means 4 x seats
     max_requests:  requests inside at once, those whose reader is slow included; 0 means
@@ -29,6 +30,7 @@ class EngineSettings:
                    a fault that shows in them can still be undone
     """
 
+    device: str = "auto"
     max_seats: int = 0
     max_queue: int = 0
     max_requests: int = 0
@@ -44,6 +46,8 @@ class EngineSettings:
     def __post_init__(self) -> None:
         at_least_one = ("render_batch", "max_positions")
         for name, value in vars(self).items():
+            if name == "device":
+                continue
             low = 1 if name in at_least_one else 0
             if not value >= low:
                 raise ConfigError(f"wrong engine setting {name}", seen=value, allowed=f">= {low}")
@@ -52,6 +56,7 @@ class EngineSettings:
     def from_settings(cls, settings: Settings) -> EngineSettings:
         """What config.toml and the environment say of the engine."""
         return cls(
+            device=settings.device,
             max_seats=settings.engine_seats,
             max_queue=settings.engine_queue,
             render_batch=settings.render_batch,

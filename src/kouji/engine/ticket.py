@@ -12,13 +12,13 @@ import asyncio
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kouji.engine.request import EngineChunk, EngineResult, SegmentOutcome
-from kouji.errors import Cancelled, KoujiError
+from kouji.errors import KoujiError
 
 
 class Channel:
@@ -106,9 +106,10 @@ class Ticket:
     `result()`; do one of the two, once. A slow reader stops the rendering of its own request only.
     """
 
-    def __init__(self, request_id: str, channel: Channel) -> None:
+    def __init__(self, request_id: str, channel: Channel, *, keep: object = None) -> None:
+        """Take hold of a request; keep: lives as long as the ticket does."""
         self.request_id = request_id
-        self._channel = channel
+        self._channel, self._keep = channel, keep
         weakref.finalize(self, channel.leave).atexit = False
 
     @property
@@ -145,7 +146,10 @@ class Ticket:
             gathered.add(chunk)
         return gathered.result()
 
-    async def __aiter__(self) -> AsyncIterator[EngineChunk]:
+    def __aiter__(self) -> AsyncIterator[EngineChunk]:
+        return self.chunks()
+
+    async def chunks(self) -> AsyncGenerator[EngineChunk, None]:
         """The chunks, woken by the engine; whoever stops listening has cancelled."""
         loop, news = asyncio.get_running_loop(), asyncio.Event()
 
@@ -190,8 +194,3 @@ class _Gathered:
         return EngineResult(
             tuple(np.concatenate(pieces) for pieces in self._pieces), tuple(self._outcomes)
         )
-
-
-def cancelled() -> Cancelled:
-    """What a reader meets who still reads after cancelling."""
-    return Cancelled("the request was cancelled", cure="send it again")

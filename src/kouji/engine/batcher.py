@@ -1,0 +1,110 @@
+"""Which rows are rendered together: of one lane and stage, of like length, after a bounded wait.
+
+Padding a short row to a long one computes silence, so a batch spans a bounded ratio of lengths;
+waiting for mates costs latency, so it ends after `wait_seconds`. Both are settings of the
+operator. Nothing here changes what a row sounds like, only when it is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, TypeVar
+
+from kouji.engine.jobs import Action, Row
+
+T = TypeVar("T")
+
+LIKE = 1.3  # longest over shortest row of a batch: at most 23 % of a row is padding
+STAGES = ("vocode", "acoustic")  # the one nearer to the ear goes first among equals
+
+
+class Rota(Generic[T]):
+    """Serves the favoured before others, but every fourth time whoever waits longest."""
+
+    IN_A_ROW = 3
+
+    def __init__(self) -> None:
+        self._served_in_a_row = 0
+
+    def choose(
+        self, items: Sequence[T], is_favoured: Callable[[T], bool], age: Callable[[T], Any]
+    ) -> T:
+        """The item to serve now; the smallest `age` goes first among equals."""
+        favoured = [item for item in items if is_favoured(item)]
+        if favoured and self._served_in_a_row < self.IN_A_ROW:
+            self._served_in_a_row += 1
+            return min(favoured, key=age)
+        self._served_in_a_row = 0
+        return min(items, key=age)
+
+
+class Batcher:
+    """Chooses render batches."""
+
+    def __init__(self, max_rows: int, wait_seconds: float) -> None:
+        self.max_rows, self.wait_seconds = max_rows, wait_seconds
+        self._rota: Rota[list[Row]] = Rota()
+        self._stage_of = {"vocode": _vocode_cost, "acoustic": _acoustic_cost}
+
+    def pick(self, rows: Iterable[Row], now: float) -> tuple[Action | None, float | None]:
+        """The batch to render now, if one is due, and else when one will be, if any row waits."""
+        ready = [row for row in rows if row.is_ready]
+        due: list[tuple[str, list[Row]]] = []
+        wake_at = None
+        for stage, mates in self._groups(ready):
+            due_at = min(row.ready_since for row in mates) + self.wait_seconds
+            if len(mates) == self.max_rows or due_at <= now:
+                due.append((stage, mates))
+            else:
+                wake_at = due_at if wake_at is None else min(wake_at, due_at)
+        if not due:
+            return None, wake_at
+        mates = self._rota.choose(
+            [mates for _, mates in due], _has_unheard, lambda mates: mates[0].ready_since
+        )
+        stage = next(stage for stage, others in due if others is mates)
+        return Action(stage, tuple(mates)), wake_at
+
+    def _groups(self, ready: Sequence[Row]) -> Iterable[tuple[str, list[Row]]]:
+        """For each stage and lane, the batch around a first chunk and around the oldest row."""
+        for stage in STAGES:
+            cost = self._stage_of[stage]
+            lanes: dict[str, list[Row]] = {}
+            for row in ready:
+                if cost(row):
+                    lanes.setdefault(row.job.render_lane, []).append(row)
+            for rows in lanes.values():
+                oldest = min(rows, key=_age)
+                unheard = [row for row in rows if not row.job.has_spoken]
+                leaders = {id(row): row for row in (min(unheard, key=_age, default=oldest), oldest)}
+                for leader in leaders.values():
+                    yield stage, self._mates(leader, rows, cost)
+
+    def _mates(self, leader: Row, rows: list[Row], cost: Callable[[Row], int]) -> list[Row]:
+        """The leader and the rows nearest to it in length, of one bounded ratio."""
+        batch, low, high = [leader], cost(leader), cost(leader)
+        others = (row for row in rows if row is not leader)
+        for row in sorted(others, key=lambda row: abs(cost(row) - cost(leader))):
+            new_low, new_high = min(low, cost(row)), max(high, cost(row))
+            if len(batch) == self.max_rows:
+                break
+            if new_high <= LIKE * new_low:
+                batch.append(row)
+                low, high = new_low, new_high
+        return batch
+
+
+def _vocode_cost(row: Row) -> int:
+    return row.vocode_cost
+
+
+def _acoustic_cost(row: Row) -> int:
+    return row.acoustic_cost
+
+
+def _age(row: Row) -> float:
+    return row.ready_since
+
+
+def _has_unheard(mates: list[Row]) -> bool:
+    return not mates[0].job.has_spoken

@@ -1,0 +1,177 @@
+"""The decode stage: rows of one decoder get their seats, are prefilled, and step together.
+
+A row comes in with a segment and leaves with tokens, or with the error it fails with. Knows
+nothing of turns: the scheduler says which rows; nothing of draws: see `attempts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from kouji.engine.attempts import Attempts, Failures
+from kouji.engine.isolation import Faults, Isolation
+from kouji.engine.jobs import Phase
+from kouji.engine.pools import Pools
+from kouji.engine.rows import SegmentRow
+from kouji.engine.slots import Prefix
+from kouji.errors import UsageError
+from kouji.models.stages import Decoder, KVCache, Prompt
+
+T = TypeVar("T")
+
+
+class StepDevice(Faults, Protocol):
+    """Where decoders run; see `device.Device`."""
+
+    @property
+    def torch_device(self) -> torch.device: ...
+
+    def run_step(
+        self,
+        decoder: Decoder,
+        tokens: Tensor,
+        positions: Tensor,
+        lengths: Tensor,
+        slots: Tensor,
+        cache: KVCache,
+    ) -> Tensor: ...
+
+    def release_memory(self) -> None: ...
+
+
+class Decoding:
+    """Runs rows of any decoder, one batch of one decoder at a time."""
+
+    def __init__(
+        self, device: StepDevice, isolation: Isolation, pools: Pools, attempts: Attempts
+    ) -> None:
+        self._device, self._isolation = device, isolation
+        self._pools, self._attempts = pools, attempts
+
+    def begin(self, rows: Sequence[SegmentRow]) -> Failures:
+        """Seat and prefill rows of one decoder, and draw their first tokens."""
+        decoder = rows[0].decoder
+        [(_, error)] = self._isolation.compute([decoder], self._open)
+        if error is not None:
+            return [(row, error) for row in rows]
+        failures: Failures = []
+        for row, prompt in _part(self._isolation.compute(rows, self._prompts), failures):
+            self._pools.seat(row, prompt)
+        self._prefill([row for row in rows if row.seat is not None], failures)
+        return failures
+
+    def step(self, rows: Sequence[SegmentRow]) -> Failures:
+        """One token further in every row; rows share a decoder."""
+        failures: Failures = []
+        made = _part(self._isolation.compute(rows, self._step_logits), failures)
+        return failures + self._attempts.draw([row for row, _ in made], [part for _, part in made])
+
+    def _open(self, decoders: Sequence[Decoder]) -> list[None]:
+        self._pools.open(decoders[0])
+        return [None]
+
+    def _prompts(self, rows: Sequence[SegmentRow]) -> list[Prompt]:
+        prompts = []
+        for row in rows:
+            request = row.job.request
+            prompt = row.decoder.prompt(request.segments[row.index], request.voice)
+            check_room(prompt, self._pools.cache(row.decoder).num_positions)
+            prompts.append(prompt)
+        return prompts
+
+    def _prefill(self, rows: Sequence[SegmentRow], failures: Failures) -> None:
+        """Fill the slots, from kept prompts where there are any, and draw."""
+        kept = [row for row in rows if _prefix_key(row) in self._pools.prefixes]
+        fresh = [row for row in rows if row not in kept]
+        made = _part(self._isolation.compute(kept, self._recall_logits), failures)
+        made += _part(self._isolation.compute(fresh, self._prefill_logits), failures)
+        for row, logits in made:
+            row.seated.first_logits = logits
+            row.phase = Phase.DECODE
+        begun = _part(self._isolation.compute([row for row, _ in made], self._begin), failures)
+        ready = [row for row, _ in begun]
+        failures += self._attempts.draw(ready, [logits for row, logits in made if row in ready])
+
+    def _begin(self, rows: Sequence[SegmentRow]) -> list[None]:
+        for row in rows:
+            row.attempts.clear()  # of a batch that failed halfway
+            self._attempts.begin(row)
+        return [None] * len(rows)
+
+    def _recall_logits(self, rows: Sequence[SegmentRow]) -> list[Tensor]:
+        return [self._recall(row) for row in rows]
+
+    def _recall(self, row: SegmentRow) -> Tensor:
+        prefix = self._pools.prefixes.find(_prefix_key(row))
+        if prefix is None:  # dropped meanwhile: memory ran short
+            return self._prefill_logits([row])[0]
+        self._pools.cache(row.decoder).copy_in(row.seated.slot, prefix.content)
+        return prefix.logits
+
+    def _prefill_logits(self, rows: Sequence[SegmentRow]) -> list[Tensor]:
+        decoder, prefixes = rows[0].decoder, self._pools.prefixes
+        cache = self._pools.cache(decoder)
+        seats = [row.seated for row in rows]
+        made = decoder.prefill(
+            [seat.prompt for seat in seats], cache, [seat.slot for seat in seats]
+        )
+        logits = made[:, None].unbind()
+        for row, seat, first in zip(rows, seats, logits, strict=True):
+            num_positions = seat.prompt.num_positions
+            num_bytes = decoder.slot_bytes(num_positions)
+            if prefixes.wants(_prefix_key(row), num_bytes):
+                content = cache.copy_out(seat.slot, num_positions)
+                prefixes.keep(_prefix_key(row), Prefix(content, first.clone(), num_bytes))
+        return list(logits)
+
+    def _step_logits(self, rows: Sequence[SegmentRow]) -> list[Tensor]:
+        decoder = rows[0].decoder
+        seats = [row.seated for row in rows]
+        written = [len(row.attempt.tokens) - 1 for row in rows]  # generated tokens in the slot
+        places = list(zip(seats, written, strict=True))
+        logits = self._device.run_step(
+            decoder,
+            torch.tensor([row.attempt.tokens[-1] for row in rows]),
+            torch.tensor([seat.prompt.next_position + count for seat, count in places]),
+            torch.tensor([seat.prompt.num_positions + count for seat, count in places]),
+            torch.tensor([seat.slot for seat in seats]),
+            self._pools.cache(decoder),
+        )
+        return list(logits[:, None].unbind())
+
+
+def check_room(prompt: Prompt, num_positions: int) -> None:
+    """Refuse a prompt whose speech would not fit behind it.
+
+    num_positions: of a slot
+    raises:        UsageError
+    """
+    needed = prompt.num_positions + max(1, min(prompt.max_tokens, prompt.expected_tokens[1]))
+    if needed > num_positions:
+        raise UsageError(
+            "a segment is too long for the cache",
+            seen=f"{needed} positions with its speech",
+            allowed=f"at most {num_positions}",
+            cure="cut the text into shorter segments, or use a shorter reference",
+        )
+
+
+def _prefix_key(row: SegmentRow) -> tuple[str, str]:
+    return row.decoder.identity, row.seated.prompt.prefix_key
+
+
+def _part(
+    results: Iterable[tuple[SegmentRow, T | Exception]], failures: Failures
+) -> list[tuple[SegmentRow, T]]:
+    """The rows that have a result; the others go to `failures`."""
+    made: list[tuple[SegmentRow, T]] = []
+    for row, result in results:
+        if isinstance(result, Exception):
+            failures.append((row, result))
+        else:
+            made.append((row, result))
+    return made

@@ -1,0 +1,66 @@
+"""Computes the batches the scheduler chose, and hands on which rows failed.
+
+Owns everything that computes: pools of slots, the decode stage, the render stages. All of it
+runs on the one thread that owns the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from kouji.engine.attempts import Attempts, Failures
+from kouji.engine.decoding import Decoding, StepDevice
+from kouji.engine.isolation import Isolation
+from kouji.engine.jobs import Action
+from kouji.engine.pools import Pools
+from kouji.engine.rendering import Rendering
+from kouji.engine.rows import SegmentRow
+from kouji.engine.settings import EngineSettings
+from kouji.engine.slots import PrefixStore
+from kouji.models.stages import Decoder, KVCache
+
+
+class Runner:
+    """The stages of all families on one device."""
+
+    def __init__(
+        self, settings: EngineSettings, device: StepDevice, clock: Callable[[], float]
+    ) -> None:
+        self._settings, self._device = settings, device
+        prefixes = PrefixStore(settings.prefix_bytes)
+        self.pools = Pools(self._open_cache, prefixes, device.torch_device)
+        self.isolation = Isolation(device, self._relieve)
+        self.attempts = Attempts(self.pools, self.isolation)
+        self._decoding = Decoding(device, self.isolation, self.pools, self.attempts)
+        self._rendering = Rendering(
+            self.isolation, guard_horizon=settings.guard_horizon, clock=clock
+        )
+
+    def run(self, action: Action) -> Failures:
+        """Compute one batch.
+
+        returns: rows that failed, and why
+        raises:  DeviceLost
+        """
+        rows = cast(Sequence[SegmentRow], action.rows)
+        if action.kind == "acoustic":
+            return self._rendering.acoustic(rows)
+        if action.kind == "vocode":
+            return self._rendering.vocode(rows)
+        if rows[0].job.pool is None:
+            return self._rendering.begin(rows)
+        if action.kind == "begin":
+            failures = self._decoding.begin(rows)
+        else:
+            failures = self._decoding.step(rows)
+        failed = {id(row) for row, _ in failures}
+        return failures + self._rendering.feed([row for row in rows if id(row) not in failed])
+
+    def _open_cache(self, decoder: Decoder) -> KVCache:
+        """As many seats as the operator wants, or as memory holds."""
+        return decoder.new_cache(self._settings.max_seats or 16, self._settings.max_positions)
+
+    def _relieve(self) -> None:
+        self.pools.relieve()
+        self._device.release_memory()

@@ -1,0 +1,211 @@
+"""Decides what the device does next; plain Python over small objects, no tensors, no clock.
+
+Owns the list of jobs, and with it the seats: a row in phase BEGIN or DECODE holds one seat of
+its pool, and nothing else does, so there is no count that could go wrong.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kouji.engine.batcher import Batcher, Rota
+from kouji.engine.jobs import Action, Job, Phase, Row
+from kouji.errors import Cancelled, DeadlineExceeded, EngineBusy, EngineError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is taken on; see `EngineSettings`.
+
+    max_queue, segments_ahead: 0 follows the number of seats
+    seats: of a pool that was not opened yet, for the length of the queue
+    """
+
+    max_queue: int = 0
+    max_requests: int = 0
+    seats: int = 16
+    batch: int = 8
+    segments_ahead: int = 0
+
+
+class Scheduler:
+    """Admission, turns, and the end of jobs. Not thread-safe: its owner locks."""
+
+    QUEUE_PER_SEAT, REQUESTS_PER_SEAT = 4, 16
+
+    def __init__(self, limits: Limits, batcher: Batcher) -> None:
+        self.jobs: list[Job] = []  # in order of arrival
+        self.seats: dict[str, int] = {}  # of the pools that are open
+        self._limits, self._batcher = limits, batcher
+        self._num_arrived = 0
+        self._admissions: Rota[Job] = Rota()
+        self._beginnings: Rota[Row] = Rota()
+        self._clients: dict[str, int] = {}  # the turn at which each was last served
+        self._lanes: dict[str, int] = {}
+        self._turn = 0
+        self._last_kind = 0
+        self._due_at: float | None = None  # when the batcher has waited long enough
+
+    # --- arrivals and ends
+
+    def add(self, job: Job) -> None:
+        """Take a job in.
+
+        raises: EngineBusy if the queue is full
+        """
+        seats = self._seats(job)
+        free = max(0, seats - sum(1 for _ in self.rows()))
+        allowed = (self._limits.max_queue or self.QUEUE_PER_SEAT * seats) + free
+        max_requests = self._limits.max_requests or self.REQUESTS_PER_SEAT * seats
+        if self.queue_length >= allowed or len(self.jobs) >= max_requests:
+            raise EngineBusy(
+                "the engine has as many requests as it takes",
+                seen=f"{self.queue_length} waiting of {len(self.jobs)}",
+                allowed=f"{allowed} waiting, {max_requests} in all",
+                cure="send the request again in a moment",
+            )
+        job.order = self._num_arrived
+        self._num_arrived += 1
+        # A newcomer stands where the clock is: behind those who wait already, before those
+        # who are served from now on.
+        self._clients.setdefault(job.client, self._turn)
+        self.jobs.append(job)
+
+    def end(self, job: Job) -> None:
+        """Forget a job and free its seats, in whatever state it is."""
+        self.jobs.remove(job)
+        job.rows.clear()
+        if all(other.client != job.client for other in self.jobs):
+            del self._clients[job.client]
+        if all(other.lane != job.lane for other in self.jobs):
+            self._lanes.pop(job.lane, None)
+
+    def overdue(self, now: float) -> list[tuple[Job, EngineError]]:
+        """Jobs to end now because their caller left or their time is up, and what to say."""
+        ends: list[tuple[Job, EngineError]] = []
+        for job in self.jobs:
+            if job.is_cancelled:
+                ends.append((job, Cancelled("the request was cancelled", cure="send it again")))
+            elif job.deadline is not None and job.deadline <= now:
+                cure = "allow more time, or send fewer requests at once"
+                ends.append((job, DeadlineExceeded("the request took too long", cure=cure)))
+        return ends
+
+    # --- what to do
+
+    def decide(self, now: float) -> tuple[Action | None, float | None]:
+        """Admit what there are seats for, and choose the next batch.
+
+        now:     seconds on any clock that never goes back
+        returns: the batch, else None; and without a batch, when to ask again, if a wait
+                 or a deadline ends then
+        """
+        self._admit()
+        # Each kind in its turn, as far as there is work of it: no kind can hold up the others.
+        kinds = (self._begin, self._step, self._render)
+        for offset in range(1, 1 + len(kinds)):
+            number = (self._last_kind + offset) % len(kinds)
+            if (action := kinds[number](now)) is not None:
+                self._last_kind = number
+                return action, None
+        times = [job.deadline for job in self.jobs]
+        return None, min(
+            (time for time in (self._due_at, *times) if time is not None), default=None
+        )
+
+    def rows(self) -> Iterator[Row]:
+        """All live rows, job by job."""
+        return (row for job in self.jobs for row in job.rows)
+
+    @property
+    def queue_length(self) -> int:
+        """Jobs that wait for their first seat."""
+        return sum(job.num_admitted == 0 for job in self.jobs)
+
+    def _seats(self, job: Job) -> int:
+        return self.seats.get(job.pool or "", self._limits.seats)
+
+    def _admit(self) -> None:
+        taken = Counter(row.job.pool for row in self.rows() if row.is_seated)
+        # Rows without decode stage take no seat; those not rendered yet are kept few, so that
+        # late-comers' first segments do not queue behind a long text's hundredth.
+        seatless = sum(
+            row.is_ready or row.phase is Phase.BEGIN for row in self.rows() if row.job.pool is None
+        )
+        while True:
+            able = []
+            for job in self.jobs:
+                if not self._may_admit(job):
+                    continue
+                # Of a pool that is not open yet one row goes ahead, and opens it.
+                seats = self.seats.get(job.pool, 1) if job.pool else 2 * self._limits.batch
+                if (taken[job.pool] if job.pool else seatless) < seats:
+                    able.append(job)
+            if not able:
+                return
+            job = self._admissions.choose(able, _is_new, self._place_in_line)
+            self._turn += 1
+            self._clients[job.client] = self._turn
+            job.open_row()
+            taken[job.pool] += 1
+            seatless += job.pool is None
+
+    def _may_admit(self, job: Job) -> bool:
+        ahead = self._limits.segments_ahead or self._seats(job)
+        num_open = job.num_admitted - job.num_delivered
+        return job.num_admitted < job.num_segments and num_open < ahead and not job.is_full
+
+    def _place_in_line(self, job: Job) -> tuple[int, int]:
+        """Clients in turn, then age."""
+        return self._clients[job.client], job.order
+
+    def _begin(self, _: float) -> Action | None:
+        """Rows that nothing was computed for: a first chunk's before the oldest, of one lane."""
+        waiting = [row for row in self.rows() if row.phase is Phase.BEGIN]
+        if not waiting:
+            return None
+        first = self._beginnings.choose(waiting, _is_awaited, _place)
+        mates = [row for row in waiting if row.job.lane == first.job.lane and row is not first]
+        return Action("begin", (first, *mates[: self._limits.batch - 1]))
+
+    def _step(self, _: float) -> Action | None:
+        """All rows that decode in the lane whose turn it is."""
+        lanes: dict[str, list[Row]] = {}
+        for row in self.rows():
+            if row.phase is Phase.DECODE:
+                lanes.setdefault(row.job.lane, []).append(row)
+        if not lanes:
+            return None
+        lane = min(lanes, key=lambda name: self._lanes.get(name, -1))
+        self._turn += 1
+        self._lanes[lane] = self._turn
+        return Action("step", tuple(lanes[lane]))
+
+    def _render(self, now: float) -> Action | None:
+        action, self._due_at = self._batcher.pick(self.rows(), now)
+        return action
+
+    def check_integrity(self) -> None:
+        """Every seat is held by a live row of a live job, and no more than there are."""
+        taken = Counter(row.job.pool for row in self.rows() if row.is_seated)
+        for pool, count in taken.items():
+            assert count <= self.seats.get(pool or "", count), f"{count} rows sit in {pool}"
+        for job in self.jobs:
+            indices = [row.index for row in job.rows]
+            assert indices == list(range(job.num_delivered, job.num_admitted)), "a row is lost"
+            assert all(row.job is job for row in job.rows)
+        assert set(self._clients) == {job.client for job in self.jobs}
+
+
+def _is_new(job: Job) -> bool:
+    return job.num_admitted == 0
+
+
+def _is_awaited(row: Row) -> bool:
+    return row.index == 0
+
+
+def _place(row: Row) -> tuple[int, int]:
+    return row.job.order, row.index

@@ -1,0 +1,256 @@
+"""The thread that owns the device: asks the scheduler, lets the runner compute, hands sound over.
+
+Everything that waits here waits on one queue of news (a request came, a reader made room, a
+reader left), with a timeout where a batch or a deadline is due; nothing looks again and again.
+Scheduler and tallies are shared with submitting threads under one lock, which no computation
+and no reader ever holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import cast
+
+import torch
+
+from kouji.engine.attempts import Failures
+from kouji.engine.batcher import Batcher
+from kouji.engine.isolation import DeviceLost
+from kouji.engine.jobs import Action
+from kouji.engine.rows import LiveJob, SegmentRow
+from kouji.engine.runner import Runner
+from kouji.engine.scheduler import Limits, Scheduler
+from kouji.engine.settings import FALLBACK_SEATS, EngineSettings
+from kouji.engine.stats import EngineStats, Tally
+from kouji.engine.trace import Trace, TraceEvent
+from kouji.errors import Cancelled, EngineBusy, EngineError, EngineFailed, KoujiError
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Takes jobs in, works on them on its own thread, ends each of them once."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        make_runner: Callable[[], Runner],
+        clock: Callable[[], float],
+        trace: Trace | None,
+    ) -> None:
+        """Prepare; the thread starts with the first job.
+
+        make_runner: opens the device; called on the thread
+        """
+        limits = Limits(
+            max_queue=settings.max_queue,
+            max_requests=settings.max_requests,
+            seats=settings.max_seats or FALLBACK_SEATS,
+            batch=settings.render_batch,
+            segments_ahead=settings.segments_ahead,
+        )
+        batcher = Batcher(settings.render_batch, settings.render_wait_ms / 1000)
+        self._scheduler = Scheduler(limits, batcher)
+        self._make_runner, self._clock, self._trace = make_runner, clock, trace
+        self._runner: Runner | None = None
+        self._tally = Tally()
+        self._lock = threading.Lock()
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._is_closing = False
+        self.fault: str | None = None
+
+    # --- called from any thread
+
+    def wake(self) -> None:
+        """There is news; reentrant, never blocks."""
+        self._news.put(None)
+
+    def add(self, job: LiveJob) -> None:
+        """Take a job in.
+
+        raises: EngineBusy, EngineFailed
+        """
+        with self._lock:
+            self._refuse_if_over()
+            try:
+                self._scheduler.add(job)
+            except EngineBusy:
+                self._tally.ended["refused"] += 1
+                raise
+            if self._trace is not None:
+                self._trace.moment(job.arrived, "arrive", job.request.id)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="kouji-engine", daemon=True)
+                self._thread.start()
+        self.wake()
+
+    def _refuse_if_over(self) -> None:
+        if self.fault is not None:
+            raise EngineFailed("the engine is down", seen=self.fault, cure="restart the process")
+        if self._is_closing:
+            raise EngineFailed("the engine is closed", cure="open another one")
+
+    def close(self) -> None:
+        """End every job as cancelled and join the thread, unless this is the thread."""
+        with self._lock:
+            self._is_closing = True
+            thread = self._thread
+        self.wake()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def stats(self) -> EngineStats:
+        """Counts since the start, and the state now."""
+        with self._lock:
+            tally, scheduler, runner = self._tally, self._scheduler, self._runner
+            phases = Counter(row.phase.value for row in scheduler.rows())
+            return EngineStats(
+                queue_length=scheduler.queue_length,
+                num_requests=len(scheduler.jobs),
+                rows=dict(phases),
+                seats=dict(scheduler.seats),
+                seats_used=0 if runner is None else runner.pools.num_used,
+                cache_bytes=0 if runner is None else runner.pools.num_bytes,
+                ended=dict(tally.ended),
+                batches={stage: dict(sizes) for stage, sizes in tally.batches.items()},
+                num_tokens=0 if runner is None else runner.attempts.num_tokens,
+                num_retries=0 if runner is None else runner.attempts.num_retries,
+                num_faults=0 if runner is None else runner.attempts.num_faults,
+                num_splits=0 if runner is None else runner.isolation.num_splits,
+                prefix_hits=0 if runner is None else runner.pools.prefixes.num_hits,
+                prefix_misses=0 if runner is None else runner.pools.prefixes.num_misses,
+                first_audio_seconds=tuple(tally.first_audio_seconds),
+            )
+
+    def check_integrity(self) -> None:
+        """AssertionError if a seat or a row was lost; only between batches does it mean much."""
+        with self._lock:
+            self._scheduler.check_integrity()
+            if self._runner is not None:
+                self._runner.pools.check_integrity()
+
+    # --- the thread
+
+    def _run(self) -> None:
+        try:
+            with torch.inference_mode():
+                self._runner = self._make_runner()
+                while self._turn(self._runner):
+                    pass
+        except BaseException as error:
+            # Not even an interrupt may leave readers waiting for a thread that is gone.
+            log.exception("the engine stops")
+            with self._lock:
+                cause = error.__cause__ if isinstance(error, DeviceLost) else error
+                self.fault = f"{type(cause).__name__}: {cause}"
+        self._end_all()
+
+    def _turn(self, runner: Runner) -> bool:
+        """One decision and its batch; False when closing."""
+        with self._lock:
+            if self._is_closing:
+                return False
+            overdue = self._scheduler.overdue(self._clock())
+        for job, error in overdue:
+            self._end(cast(LiveJob, job), error)
+        with self._lock:
+            self._scheduler.seats = runner.pools.seats
+            action, wake_at = self._scheduler.decide(self._clock())
+            is_idle = not self._scheduler.jobs
+        if action is None:
+            if is_idle:
+                runner.pools.check_integrity()
+                self._scheduler.check_integrity()
+            self._wait(wake_at)
+            return True
+        start = self._clock()
+        failures = runner.run(action)
+        self._note(action, start)
+        self._settle(action, failures)
+        return True
+
+    def _wait(self, wake_at: float | None) -> None:
+        """Sleep until there is news or it is time."""
+        timeout = None if wake_at is None else max(0.0, wake_at - self._clock())
+        try:
+            self._news.get(timeout=timeout)
+            while True:
+                self._news.get_nowait()
+        except queue.Empty:
+            pass
+
+    def _note(self, action: Action, start: float) -> None:
+        with self._lock:
+            self._tally.batch(action.kind, len(action.rows))
+        if self._trace is not None:
+            end, batch = self._clock(), len(action.rows)
+            for row in cast(tuple[SegmentRow, ...], action.rows):
+                name = row.job.request.id
+                event = TraceEvent(start, end, action.kind, name, row.index, batch)
+                self._trace.events.append(event)
+
+    def _settle(self, action: Action, failures: Failures) -> None:
+        """End the jobs of rows that failed, and hand over what the others made."""
+        for row, failure in failures:
+            if not row.job.channel.is_closed:
+                self._end(row.job, explain(failure))
+        jobs = {id(row.job): row.job for row in cast(tuple[SegmentRow, ...], action.rows)}
+        for job in jobs.values():
+            if job.channel.is_closed:
+                continue
+            if job.deliver() and not job.has_spoken:
+                self._first_audio(job)
+            if job.is_finished:
+                self._end(job, None)
+
+    def _first_audio(self, job: LiveJob) -> None:
+        now = self._clock()
+        job.has_spoken = True
+        with self._lock:
+            self._tally.first_audio_seconds.append(now - job.arrived)
+        if self._trace is not None:
+            self._trace.moment(now, "first_audio", job.request.id)
+
+    def _end(self, job: LiveJob, error: KoujiError | None) -> None:
+        """The one end of a job: its seats, then its place, then the news to its reader."""
+        end = "finished" if error is None else "failed"
+        end = "cancelled" if isinstance(error, Cancelled) else end
+        if self._runner is not None:
+            for row in job.rows:
+                self._runner.pools.release(row)
+        with self._lock:
+            self._scheduler.end(job)
+            self._tally.ended[end] += 1
+        if self._trace is not None:
+            self._trace.moment(self._clock(), end, job.request.id)
+        job.channel.close(error)
+
+    def _end_all(self) -> None:
+        """The thread is leaving: nobody may be left waiting."""
+        with self._lock:
+            self._is_closing = True
+            jobs = cast(list[LiveJob], list(self._scheduler.jobs))
+        for job in jobs:
+            error: EngineError = Cancelled("the engine was closed", cure="open another one")
+            if self.fault is not None:
+                error = EngineFailed("the engine broke down", seen=self.fault)
+            self._end(job, error)
+        self._runner = None
+
+
+def explain(failure: Exception) -> KoujiError:
+    """What the caller of a failed request is told."""
+    if isinstance(failure, KoujiError):
+        return failure
+    error = EngineFailed(
+        "a stage failed on this request",
+        seen=f"{type(failure).__name__}: {failure}",
+        cure="try a shorter text, or another voice; report it if it happens again",
+    )
+    error.__cause__ = failure
+    return error
