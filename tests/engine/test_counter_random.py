@@ -107,6 +107,7 @@ def test_derived_seeds_are_new_and_fit_a_request() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_bits_are_equal_on_the_gpu() -> None:
     keys, tokens = keys_of([1, 2, 2**60], [0, 5, 1499]), torch.arange(NUM_TOKENS)
     assert torch.equal(random_bits(keys.cuda(), tokens.cuda()).cpu(), random_bits(keys, tokens))

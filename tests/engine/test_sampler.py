@@ -314,6 +314,7 @@ def test_options_out_of_range_are_refused_by_name(field: str, value: float) -> N
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_gpu_draws_what_the_cpu_draws() -> None:
     vocabulary, rows = 1025, len(MIXED)
     samplers = [Sampler(vocabulary, rows, device) for device in ("cpu", "cuda")]

@@ -103,8 +103,8 @@ class GraphRunner:
 
         Steps of the warm-up write what the first replay writes, so they change nothing.
         """
+        self._api.warm_up(lambda: _step(decoder, inputs, cache))
         try:
-            self._api.warm_up(lambda: _step(decoder, inputs, cache))
             graph = self._api.new_graph()
             with self._api.capture(graph):
                 logits = _step(decoder, inputs, cache)
