@@ -25,6 +25,7 @@ _CLAUSE_MARKS = frozenset(",.;?!、，。？！：…")
 _AFTER_SPLIT = re.compile(f"(?<=[{''.join(sorted(SPLITS))}])")
 _SPLIT_CHARACTER = re.compile(f"([{''.join(sorted(SPLITS))}])")
 _FULL_STOP = re.compile(r"(?<!\d)\.(?!\d)")
+_SPOKEN = re.compile("[\\w\ue000-\uf8ff]")  # callers put sounds of their own on private signs
 _PUNCTUATION_RUN = re.compile(r"([!?…,.\-])[!?…,.\-]+")
 
 
@@ -74,7 +75,7 @@ def pre_segment(text: str, language: str, method: str, *, compat: bool = True) -
         raise TextError("nothing to speak in the text", seen=text, cure="give it a word")
     segments = []
     for piece in merge_short(lines, _MIN_CHARACTERS):
-        if not re.search(r"\w", piece):
+        if not _SPOKEN.search(piece):
             continue
         piece = piece if piece[-1] in SPLITS else piece + stop
         segments += split_long(piece, hard=not compat) if len(piece) > MAX_CHARACTERS else [piece]

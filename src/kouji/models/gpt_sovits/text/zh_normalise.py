@@ -8,6 +8,7 @@ dropped at the end. English must have been taken out before.
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 from typing import Any
 
@@ -51,11 +52,23 @@ def read_sentences(text: str) -> list[str]:
     return [_read_sentence(line.strip()) for line in lines if line.strip()]
 
 
+def unspoken(text: str) -> tuple[str, ...]:
+    """Letters, digits and symbols of a text that `normalise` drops, in order; marks are none."""
+    left = (sign for sentence in read_sentences(text) for sign in _dropped_from(sentence))
+    return tuple(sign for sign in left if unicodedata.category(sign)[0] in "LNS")
+
+
+def _dropped_from(sentence: str) -> str:
+    return "".join(_UNSPOKEN.findall(_replace_known_marks(sentence)))
+
+
 def replace_marks(sentence: str) -> str:
     """Marks become those of the symbol table; all but them and hanzi is dropped."""
-    sentence = sentence.translate(_READ_AS)
-    sentence = _MARK.sub(lambda match: _MARKS[match.group()], sentence)
-    return _UNSPOKEN.sub("", sentence)
+    return _UNSPOKEN.sub("", _replace_known_marks(sentence))
+
+
+def _replace_known_marks(sentence: str) -> str:
+    return _MARK.sub(lambda match: _MARKS[match.group()], sentence.translate(_READ_AS))
 
 
 def _read_sentence(sentence: str) -> str:
