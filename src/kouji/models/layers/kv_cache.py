@@ -1,0 +1,145 @@
+"""Keys and values of every layer in preallocated slots, in one of two layouts.
+
+`RowCache` keeps (slots, heads, positions, width): what attention kernels of GPUs want.
+`StripCache` keeps keys transposed in strips of 128 positions, so that on a CPU both products of
+attention become weighted sums of table rows (see `attention`). Owns memory; computes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+STRIP = 128  # positions; 64 costs more look-ups, 256 reads more stale positions: measured equal
+
+
+@dataclass(frozen=True)
+class CacheLayout:
+    """What two decoders must agree on to share a cache.
+
+    is_strips: `StripCache`, else `RowCache`
+    """
+
+    num_layers: int
+    num_heads: int
+    head_width: int
+    dtype: torch.dtype
+    device: torch.device
+    is_strips: bool
+
+    def slot_bytes(self, num_positions: int) -> int:
+        """Memory of one slot with room for at least so many positions."""
+        channels = self.num_heads * self.head_width
+        positions = self.rounded(num_positions)
+        return 2 * self.num_layers * channels * positions * self.dtype.itemsize
+
+    def rounded(self, num_positions: int) -> int:
+        """Positions a slot really gets: whole strips."""
+        return -(-num_positions // STRIP) * STRIP if self.is_strips else num_positions
+
+    def allocate(self, num_slots: int, num_positions: int) -> SlotCache:
+        """Take memory for slots of at least so many positions."""
+        kind = StripCache if self.is_strips else RowCache
+        return kind(self, num_slots, self.rounded(num_positions))
+
+
+class KeptPrefix(NamedTuple):
+    """The beginning of a slot, copied out of a cache."""
+
+    keys: Tensor
+    values: Tensor
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the copy."""
+        return self.keys.nbytes + self.values.nbytes
+
+
+class SlotCache:
+    """What both layouts share; make one with `CacheLayout.allocate`."""
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, layout: CacheLayout, num_slots: int, num_positions: int) -> None:
+        self.layout, self.num_slots, self.num_positions = layout, num_slots, num_positions
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all slots."""
+        return self.keys.nbytes + self.values.nbytes
+
+    def write(self, layer: int, slot: int, keys: Tensor, values: Tensor) -> None:
+        """Fill the beginning of a slot; both (positions, heads, width) of any float type."""
+        raise NotImplementedError
+
+    def copy_out(self, slot: int, num_positions: int) -> KeptPrefix:
+        """A copy of the first positions of a slot."""
+        keys, values = self._beginning(slot, num_positions)
+        return KeptPrefix(keys.clone(), values.clone())
+
+    def copy_in(self, slot: int, prefix: KeptPrefix) -> None:
+        """Write what `copy_out` gave, here or on a cache of equal layout, to a slot's beginning."""
+        keys, values = self._beginning(slot, prefix.values.shape[2])
+        keys.copy_(prefix.keys)
+        values.copy_(prefix.values)
+
+    def _beginning(self, slot: int, num_positions: int) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+
+class RowCache(SlotCache):
+    """Keys and values (layers, slots, heads, positions, width)."""
+
+    def __init__(self, layout: CacheLayout, num_slots: int, num_positions: int) -> None:
+        super().__init__(layout, num_slots, num_positions)
+        shape = (layout.num_layers, num_slots, layout.num_heads, num_positions, layout.head_width)
+        # Zeros: positions not written yet are computed with before they are masked.
+        self.keys = torch.zeros(shape, dtype=layout.dtype, device=layout.device)
+        self.values = torch.zeros_like(self.keys)
+
+    def write(self, layer: int, slot: int, keys: Tensor, values: Tensor) -> None:
+        """As `SlotCache.write`."""
+        self.keys[layer, slot, :, : keys.shape[0]] = keys.transpose(0, 1)
+        self.values[layer, slot, :, : keys.shape[0]] = values.transpose(0, 1)
+
+    def _beginning(self, slot: int, num_positions: int) -> tuple[Tensor, Tensor]:
+        return self.keys[:, slot, :, :num_positions], self.values[:, slot, :, :num_positions]
+
+
+class StripCache(SlotCache):
+    """Keys (layers, slots, strips, heads, width, STRIP), values (layers, slots, heads, positions,
+    width); both lie in one tensor per layer, so that a step writes them in one operation.
+
+    tables: (layers, numbers), keys before values
+    """
+
+    def __init__(self, layout: CacheLayout, num_slots: int, num_positions: int) -> None:
+        super().__init__(layout, num_slots, num_positions)
+        heads, width = layout.num_heads, layout.head_width
+        self.num_strips = num_positions // STRIP
+        half = num_slots * num_positions * heads * width
+        self.tables = torch.zeros(
+            layout.num_layers, 2 * half, dtype=layout.dtype, device=layout.device
+        )
+        self.values_start = half
+        strips = (layout.num_layers, num_slots, self.num_strips, heads, width, STRIP)
+        self.keys = self.tables[:, :half].view(strips)
+        rows = (layout.num_layers, num_slots, heads, num_positions, width)
+        self.values = self.tables[:, half:].view(rows)
+
+    def write(self, layer: int, slot: int, keys: Tensor, values: Tensor) -> None:
+        """As `SlotCache.write`; the rest of the last strip becomes zeros."""
+        num_positions, heads, width = keys.shape
+        strips = -(-num_positions // STRIP)
+        padded = torch.nn.functional.pad(keys.permute(1, 2, 0), (0, strips * STRIP - num_positions))
+        cut = padded.view(heads, width, strips, STRIP).permute(2, 0, 1, 3)
+        self.keys[layer, slot, :strips] = cut
+        self.values[layer, slot, :, :num_positions] = values.transpose(0, 1)
+
+    def _beginning(self, slot: int, num_positions: int) -> tuple[Tensor, Tensor]:
+        strips = -(-num_positions // STRIP)
+        return self.keys[:, slot, :strips], self.values[:, slot, :, :num_positions]

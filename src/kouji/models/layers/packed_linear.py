@@ -1,0 +1,140 @@
+"""Linear layers for decoding: weights kept once, in the layout that a CPU reads fastest.
+
+A decoder that makes one token at a time reads all its weights for it, so bytes are what counts.
+Measured on one thread of an AVX512-BF16 CPU, 512 -> 2048, weights not in cache, microseconds for
+1 / 8 / 290 rows: float32 298 / 569 / 6690, packed 137 / 243 / 3210; bfloat16 156 / 185 / 1630,
+packed 65 / 101 / 1450; int8 75 / 160. Packed weights also give a row the same bits whatever the
+number of rows beside it, which plain ones do not. Knows nothing of any model.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kouji.errors import ConfigError
+from kouji.models.precision import read_device_facts
+
+LinearPrecision = Literal["float32", "float16", "bfloat16", "int8"]
+LINEAR_PRECISIONS: tuple[LinearPrecision, ...] = get_args(LinearPrecision)
+PACKED_ROWS = 8  # the layout for 8 rows was best or equal from 1 to 290
+INT8_ROWS = 32  # from here on one dequantisation costs less than the int8 product
+
+
+class PackedLinear:
+    """`x @ weight.T + bias` in one precision, with an optional ReLU fused to it.
+
+    dtype: of what it computes in and returns: bfloat16 for int8 weights
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        precision: LinearPrecision,
+        *,
+        device: torch.device | str = "cpu",
+        is_relu: bool = False,
+    ) -> None:
+        """Convert and pack.
+
+        weight: (out, in) float32; not kept
+        bias:   (out,) float32
+        raises: ConfigError for int8 on another device than a CPU
+        """
+        self.is_relu = is_relu
+        self.num_outputs = weight.shape[0]
+        place = torch.device(device)
+        is_cpu = place.type == "cpu"
+        if precision == "int8" and not is_cpu:
+            raise ConfigError(
+                "int8 weights are for CPUs",
+                seen=str(device),
+                allowed=", ".join(LINEAR_PRECISIONS[:3]),
+            )
+        self.dtype = getattr(torch, "bfloat16" if precision == "int8" else precision)
+        self.bias = None if bias is None else bias.detach().to(place, self.dtype)
+        self.scale: Tensor | None = None
+        self.is_packed = False
+        if precision == "int8":
+            self.weight, self.scale = quantise(weight.detach())
+        else:
+            self.weight = weight.detach().to(place, self.dtype).contiguous()
+            self.is_packed = is_cpu and can_pack(self.dtype)
+        self._weight_bytes = self.weight.numel() * self.weight.element_size()
+        if self.is_packed:
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, PACKED_ROWS)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of weights, scales and bias; padding of packed blocks is not counted."""
+        extras = [t for t in (self.bias, self.scale) if t is not None]
+        return self._weight_bytes + sum(t.numel() * t.element_size() for t in extras)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map (rows, in) of any float type to (rows, out) in `dtype`."""
+        x = x.to(self.dtype)
+        if self.is_packed:
+            return self._packed(x)
+        if self.scale is not None:
+            return self._quantised(x)
+        y = F.linear(x, self.weight, self.bias)
+        return y.relu_() if self.is_relu else y
+
+    def _packed(self, x: Tensor) -> Tensor:
+        # One float32 row takes another kernel than two and may differ in the last bit: give it a
+        # companion, so that a row never depends on how many are computed with it.
+        is_lonely = x.shape[0] == 1 and self.dtype == torch.float32
+        rows = x.expand(2, -1).contiguous() if is_lonely else x
+        action = "relu" if self.is_relu else "none"
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, action, [], "")
+        return y[:1] if is_lonely else y
+
+    def _quantised(self, x: Tensor) -> Tensor:
+        assert self.scale is not None
+        if x.shape[0] < INT8_ROWS:
+            y = torch._weight_int8pack_mm(x, self.weight, self.scale)
+            y = y if self.bias is None else y.add_(self.bias)
+        else:
+            dtype = torch.bfloat16 if _has_fast_bfloat16() else torch.float32
+            weight = self.weight.to(dtype).mul_(self.scale.to(dtype).unsqueeze(1))
+            bias = None if self.bias is None else self.bias.to(dtype)
+            y = F.linear(x.to(dtype), weight, bias).to(self.dtype)
+        return y.relu_() if self.is_relu else y
+
+
+def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Round each output's weights to int8 around zero.
+
+    weight:  (out, in) float32
+    returns: (out, in) int8 and (out,) bfloat16 scales; the weights are rounded for the scales as
+             they are stored, so rounding a scale costs no accuracy
+    """
+    scale = (weight.abs().amax(dim=1).clamp_min(1e-12) / 127).to(torch.bfloat16)
+    steps = (weight / scale.float().unsqueeze(1)).round_().clamp_(-127, 127)
+    return steps.to(torch.int8).contiguous(), scale
+
+
+@cache
+def can_pack(dtype: torch.dtype) -> bool:
+    """True where torch's oneDNN packs weights of this type; private to torch, so tried out once."""
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if dtype not in (torch.float32, torch.bfloat16) or not has_onednn:
+        return False
+    try:
+        weight, x = torch.eye(16, dtype=dtype), torch.ones(2, 16, dtype=dtype)
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)
+        y = torch.ops.mkldnn._linear_pointwise(x, packed, None, "relu", [], "")
+    except (RuntimeError, AttributeError, TypeError):
+        return False
+    return torch.equal(y, x)
+
+
+@cache
+def _has_fast_bfloat16() -> bool:
+    facts = read_device_facts("cpu")
+    return facts.has_amx or facts.has_avx512_bf16
