@@ -156,6 +156,11 @@ class T2S(nn.Module):
         network.load_state_dict(ours, assign=True)
         return network.eval().requires_grad_(False)
 
+    @property
+    def blocks(self) -> list[Block]:
+        """The transformer blocks in order."""
+        return [block for block in self.h.layers if isinstance(block, Block)]
+
     def embed_phones(self, phones: Tensor, bert: Tensor) -> Tensor:
         """Phones (..., phones) and BERT (..., phones, channels) to (..., phones, channels).
 
@@ -175,7 +180,7 @@ class T2S(nn.Module):
         returns: (batch, new, channels) hidden, and keys and values per layer
         """
         pairs: list[Pair] = []
-        for number, block in enumerate(self.h.layers):
+        for number, block in enumerate(self.blocks):
             x, pair = block(x, mask, None if past is None else past[number])
             pairs.append(pair)
         return x, pairs
