@@ -42,8 +42,8 @@ def make_config(config_class: Any, values: Mapping[str, Any]) -> Any:
     """An instance of a `transformers` config class; what it refuses becomes a ModelError."""
     try:
         return config_class.from_dict(dict(values))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{CONFIG_FILE} holds a wrong value", seen=_first_line(error)) from error
+    except Exception as error:  # every release of transformers has its own classes of them
+        raise ModelError(f"{CONFIG_FILE} holds a wrong value", seen=_in_one_line(error)) from error
 
 
 def read_folder_tensors(folder: Path, rename: Rename) -> Iterator[tuple[str, Tensor]]:
@@ -179,13 +179,12 @@ def missing_transformers(error: ImportError) -> UsageError:
 
 def _unreadable(path: Path, seen: object, allowed: str) -> ModelError:
     cure = "check the path, or download it again"
-    seen = _first_line(seen) if isinstance(seen, Exception) else seen
+    seen = _in_one_line(seen) if isinstance(seen, Exception) else seen
     return ModelError(f"cannot read {path}", seen=seen, allowed=allowed, cure=cure)
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _some(names: list[str]) -> str:
