@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from kouji.errors import UsageError
-
-PUNCTUATION = "!?…,.-"
+from kouji.models.gpt_sovits.symbols import PUNCTUATION
 
 _UNITS = {  # singular, plural
     "m": ("meter", "meters"),
@@ -49,7 +48,8 @@ _ORDINAL = re.compile(r"[0-9]+(?:st|nd|rd|th)")
 _INTEGER = re.compile(r"[0-9]+")
 _FOREIGN = re.compile(r"[^ A-Za-z'.,?!\-]")
 _INNER_CAPITAL = re.compile(r"(?<!^)(?<!\s)([A-Z])")
-_REPEATED_MARKS = re.compile(rf"([\s{re.escape(PUNCTUATION)}])[{re.escape(PUNCTUATION)}]+")
+_MARKS = re.escape("".join(PUNCTUATION))
+_REPEATED_MARKS = re.compile(rf"([\s{_MARKS}])[{_MARKS}]+")
 
 
 def normalise_english(text: str) -> str:
@@ -65,12 +65,7 @@ def normalise_english(text: str) -> str:
     text = re.sub(r"(?i)i\.e\.", "that is", text)
     text = re.sub(r"(?i)e\.g\.", "for example", text)
     text = _INNER_CAPITAL.sub(r" \1", text)  # [Q] "GPT" is spelled, but "iPhone" is "i Phone"
-    return collapse_marks(text)
-
-
-def collapse_marks(text: str) -> str:
-    """Text whose runs of marks are one mark; [Q] marks after a blank vanish altogether."""
-    return _REPEATED_MARKS.sub(r"\1", text)
+    return _REPEATED_MARKS.sub(r"\1", text)  # [Q] marks after a blank vanish altogether
 
 
 def _is_accent(sign: str) -> bool:
@@ -91,7 +86,7 @@ def _spell_numbers(text: str) -> str:
         (r"\$", "dollar", "cent", "cents"),
     ):
         for pattern in (sign + _AMOUNT, _AMOUNT + sign):
-            text = re.sub(pattern, lambda found, n=(unit, part, parts): _money(found[1], *n), text)
+            text = re.sub(pattern, partial(_money, unit=unit, part=part, parts=parts), text)
     text = _DECIMAL.sub(lambda found: f"{found[1]} point {' '.join(found[2])}", text)
     text = _FRACTION.sub(_fraction, text)
     text = _ORDINAL.sub(lambda found: _words().number_to_words(found[0]), text)
@@ -115,8 +110,9 @@ def _measure(found: re.Match[str]) -> str:
     return f"{found[1]} {singular if not found[2] and int(found[1]) == 1 else plural}"
 
 
-def _money(amount: str, unit: str, part: str, parts: str) -> str:
+def _money(found: re.Match[str], unit: str, part: str, parts: str) -> str:
     """An amount such as "6.24" in whole units and hundredths, digits still to be spelled."""
+    amount = found[1]
     pieces = amount.replace(",", "").split(".")
     if len(pieces) > 2:
         return f"{amount} {unit}s"
