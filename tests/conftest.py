@@ -15,7 +15,7 @@ from kouji.types import Audio
 
 if TYPE_CHECKING:
     from kouji.api import TTS
-    from kouji.models.mini.synthesiser import MiniSynthesiser
+    from kouji.models.mini.family import MiniFamily
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -77,17 +77,17 @@ def tone() -> Audio:
 
 
 @pytest.fixture
-def tiny_synthesiser() -> MiniSynthesiser:
+def tiny_family() -> MiniFamily:
     """`mini` at toy widths with fixed random weights, in float32."""
-    from kouji.models.mini.synthesiser import MiniSynthesiser
+    from kouji.models.mini.family import MiniFamily
 
-    return MiniSynthesiser(make_tiny_checkpoint(), precision="float32")
+    return MiniFamily(make_tiny_checkpoint(), precision="float32")
 
 
 @pytest.fixture
-def tiny_tts(tiny_synthesiser: MiniSynthesiser, home_dir: Path) -> TTS:
+def tiny_tts(tiny_family: MiniFamily, home_dir: Path) -> TTS:
     """The whole product around toy networks, with a home of its own."""
     from kouji.api import TTS
     from kouji.config import Settings
 
-    return TTS(tiny_synthesiser, Settings(home=home_dir))
+    return TTS(tiny_family, Settings(home=home_dir))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kouji.models.mini.config import MiniConfig
+from kouji.models.mini.family import MiniFamily
 from kouji.models.mini.model import AcousticModel
+from kouji.models.mini.plan import Plan
+from kouji.models.mini.renderer import MiniRow
 from kouji.models.mini.vocoder import Vocoder
 from kouji.models.mini.weights import Checkpoint
+from kouji.text.style import Style
+from kouji.text.units import Segment
 
 TINY = MiniConfig(
     width=24,
@@ -39,3 +46,31 @@ def make_tiny_checkpoint(seed: int = 0) -> Checkpoint:
         acoustic.predict.bias[0] = 1.8
         vocoder.leave.bias.fill_(-2.0)
     return Checkpoint(acoustic, vocoder, pace=1.0, weights_hash=f"tiny{seed}")
+
+
+def plan_segment(
+    made_by: MiniFamily, segment: Segment, speaker: torch.Tensor, style: Style | None = None
+) -> Plan:
+    """The plan of a last segment."""
+    return made_by.renderer.plan(segment, speaker, style or Style(), is_last=True)
+
+
+def render_plans(
+    made_by: MiniFamily, plans: list[Plan], seeds: list[int], *, is_streamed: bool = False
+) -> list[list[NDArray[np.float32]]]:
+    """The chunks of each plan, all rows together in every stage, as an engine would."""
+    renderer = made_by.renderer
+    context = renderer._networks.context
+    rows = [
+        MiniRow(plan, seed, context, is_streamed=is_streamed)
+        for plan, seed in zip(plans, seeds, strict=True)
+    ]
+    chunks: list[list[NDArray[np.float32]]] = [[] for _ in rows]
+    while not all(row.is_done for row in rows):
+        if waiting := [row for row in rows if row.acoustic_cost]:
+            renderer.acoustic(waiting)
+        ready = [index for index, row in enumerate(rows) if row.vocode_cost]
+        made = renderer.vocode([rows[index] for index in ready])
+        for index, wave in zip(ready, made, strict=True):
+            chunks[index].append(wave)
+    return chunks

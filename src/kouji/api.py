@@ -10,16 +10,26 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kouji.config import Settings, load_settings
 from kouji.errors import ConsentError, KoujiError, StyleError, UsageError, VoiceError
-from kouji.speaking import Job, Speaker, SpeechChunk, SpeechRequest, mark_id
+from kouji.speaking import (
+    Job,
+    SamplingWishes,
+    Speaker,
+    SpeakOptions,
+    SpeechChunk,
+    SpeechRequest,
+    SpeechStream,
+    mark_id,
+)
 from kouji.text.style import Style, parse_style
-from kouji.types import Audio, Language, Speech
+from kouji.types import Audio, Speech
 from kouji.voices import Voice
 from kouji.voices.consent import (
     FILE_STATEMENT,
@@ -29,13 +39,20 @@ from kouji.voices.consent import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from kouji.engine.engine import Engine
+    from kouji.models.family import Family
+    from kouji.models.stages import SpeechModel
 
-    from kouji.models.mini.synthesiser import MiniSynthesiser
+__all__ = [
+    "TTS",
+    "SamplingWishes",
+    "SpeakOptions",
+    "SpeechChunk",
+    "SpeechRequest",
+    "SpeechStream",
+    "load",
+]
 
-__all__ = ["TTS", "SpeechChunk", "SpeechRequest", "load"]
-
-MODELS = ("mini",)
 _CACHED_VOICES = 256
 _log = logging.getLogger(__name__)
 
@@ -50,58 +67,66 @@ def load(
 ) -> TTS:
     """Load a model, ready to speak.
 
-    model:     "mini", or a folder with a checkpoint of it
-    precision: float32, bfloat16 or float16; None chooses by the device
+    model:     "mini"; a name `kouji pull` knows, as "gpt-sovits-v2proplus" ("gpt-sovits" takes
+               the best that is there); or a folder with checkpoints of either family
+    precision: float32, bfloat16, float16 or int8; None chooses by the device
     threads:   of torch on the CPU; None leaves them as they are
     device:    cpu, cuda, cuda:1; None takes a GPU if there is one
     settings:  of the operator; None reads this machine's
     raises:    UsageError for an unknown model, ModelError for a damaged one
     """
+    from kouji.models.catalogue import open_family
+
     settings = settings or load_settings()
-    folder = Path(model)
-    if model not in MODELS and not folder.is_dir():
-        raise UsageError("unknown model", seen=model, allowed=f"{', '.join(MODELS)}, or a folder")
-    import torch
-
-    from kouji.models.mini.synthesiser import MiniSynthesiser
-    from kouji.models.mini.weights import SHIPPED, load_checkpoint
-    from kouji.models.precision import choose_precision, read_device_facts
-
-    if threads:
-        torch.set_num_threads(threads)
-    if device in (None, "auto"):
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    choice = choose_precision(read_device_facts(str(device)), precision)
-    _log.info("%s on %s in %s: %s", model, device, choice.precision, choice.reason)
-    checkpoint = load_checkpoint(SHIPPED if model in MODELS else folder)
-    return TTS(
-        MiniSynthesiser(checkpoint, precision=choice.precision, device=str(device)), settings
+    family = open_family(
+        model, home=settings.home, precision=precision, device=device, threads=threads
     )
+    return TTS(family, settings)
 
 
 class TTS:
-    """A loaded model with the operator's policies around it; safe to use from many threads."""
+    """A loaded model with the operator's policies around it; safe to use from many threads.
 
-    def __init__(self, synthesiser: MiniSynthesiser, settings: Settings) -> None:
-        self._synthesiser, self._settings = synthesiser, settings
-        self._speaker = Speaker(synthesiser)
-        self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
+    All requests meet in one engine; `close` (or leaving a `with`) ends it.
+    """
+
+    def __init__(self, family: Family, settings: Settings, engine: Engine | None = None) -> None:
+        """Join a family, the operator's settings and an engine; None makes one of its own."""
+        from kouji.engine.engine import Engine
+        from kouji.engine.settings import EngineSettings
+
+        self.family, self._settings = family, settings
+        self.engine = engine or Engine(EngineSettings.from_settings(settings))
+        self._speaker = Speaker(family, self.engine)
+        self._conditionings: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._lock = threading.Lock()
-        self.sample_rate = synthesiser.sample_rate
-        self.precision = synthesiser.precision
-        self.identity = f"{synthesiser.name}@{synthesiser.weights_hash}"
+        self.sample_rate = family.sample_rate
+        self.precision = family.precision
+        self.identity = f"{family.name}@{family.weights_hash()}"
+
+    def close(self) -> None:
+        """End the engine; what is under way is cancelled."""
+        self.engine.close()
+
+    def __enter__(self) -> TTS:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def enroll(
         self,
         source: str | Path | bytes | BinaryIO | Audio,
         *,
         transcript: str | None = None,
+        language: str | None = None,
         name: str = "unnamed",
         consent: Consent | None = None,
     ) -> Voice:
-        """Make a voice of a recording: clean it, judge it, embed it.
+        """Make a voice of a recording: clean it, judge it, encode it.
 
-        transcript: what is said in it; `mini` does not need it
+        transcript: what is said in it; `mini` does not need it, GPT-SoVITS is better with it
+        language:   of the transcript; None guesses
         consent:    proof that the voice may be used; without it the policy decides whether
                     enrolling is taken as the caller's word
         raises:     ReferenceRefused with the figure, UnreadableAudio, ConsentError
@@ -116,10 +141,12 @@ class TTS:
             reference,
             name=name,
             transcript=transcript,
+            language=language,
             consent=consent or Consent("attest", FILE_STATEMENT, moment),
             report=report,
         )
-        self._embedding(voice)
+        with self.family.hold(voice) as model:
+            self._conditioning(voice, model)
         return voice
 
     def speak(
@@ -128,19 +155,24 @@ class TTS:
         voice: Voice,
         style: str | Style | None = None,
         seed: int = 0,
-        language: Language | None = None,
+        language: str | None = None,
         *,
         watermark: bool = True,
+        options: SpeakOptions | None = None,
     ) -> Speech:
         """Speak a text, marks included, and return it with its timings.
 
         style:     plain words ("excited, a bit faster") or a Style
         seed:      the same seed gives the same audio
-        language:  how figures without words around them are read
+        language:  how figures without words around them are read; GPT-SoVITS knows more modes
         watermark: False only where the operator has turned the watermark off
-        raises:    TextError, MarkError, StyleError, VoiceError, ConsentError, UsageError
+        options:   sampling, guard, client, deadline
+        raises:    TextError, MarkError, StyleError, VoiceError, ConsentError, UsageError;
+                   EngineBusy, EngineFailed, DeadlineExceeded
         """
-        request = SpeechRequest(text, voice, style, seed, language)
+        request = SpeechRequest(
+            text, voice, style, seed, language, options=options or SpeakOptions()
+        )
         outcome = self.speak_many([request], watermark=watermark)[0]
         if isinstance(outcome, KoujiError):
             raise outcome
@@ -168,44 +200,67 @@ class TTS:
         voice: Voice,
         style: str | Style | None = None,
         seed: int = 0,
-        language: Language | None = None,
+        language: str | None = None,
         *,
         watermark: bool = True,
         produce_id: int | None = None,
-    ) -> Iterator[SpeechChunk]:
+        options: SpeakOptions | None = None,
+        in_chunks: bool = True,
+    ) -> SpeechStream:
         """Speak a text piece by piece, the first piece early; arguments as `speak`.
 
         produce_id: 32 bits for watermark and audit line where a caller joins several streams
                     to one work; None derives them from the request
+        in_chunks:  False yields whole segments: later, and where a family's chunks differ from
+                    the whole, the whole
 
-        Errors of the request are raised here, before the first chunk is asked for. Chunks
-        joined equal the audio of `speak` (within 1e-4 in float32).
+        Errors of the request are raised here, before the first chunk is asked for. Chunks of
+        `mini` joined equal the audio of `speak` (within 1e-4 in float32); how GPT-SoVITS streams
+        is said in docs/engine.md. Iterate with `for` or `async for`; closing the stream, or
+        letting go of it, ends the work.
         """
         self._check_watermark(watermark)
-        request = SpeechRequest(text, voice, style, seed, language, produce_id)
+        request = SpeechRequest(
+            text, voice, style, seed, language, produce_id, options or SpeakOptions()
+        )
         job = self._admit(request, watermark)
-        return self._speaker.stream(job, watermark)
+        try:
+            return self._speaker.stream(job, watermark, is_streamed=in_chunks)
+        except BaseException:
+            job.held.close()
+            raise
 
     def _admit(self, request: SpeechRequest, watermark: bool) -> Job:
         """Check everything about a request before it costs computing, then write it down."""
-        from kouji.text.front import analyse
-
-        require_for_voice(request.voice.name, request.voice.consent, self._settings.consent)
+        voice = request.voice
+        require_for_voice(voice.name, voice.consent, self._settings.consent)
         if not 0 <= request.seed < 1 << 63:
             raise UsageError("seed out of range", seen=request.seed, allowed="0 to 2^63 - 1")
-        style, unknown = self._resolve_style(request.style)
-        analysis = analyse(request.text, language=request.language, events=self._synthesiser.events)
-        speaker = self._embedding(request.voice)
-        self._audit(request.voice, mark_id(request) if watermark else None)
-        return Job(request, analysis, style, speaker, (*analysis.warnings, *unknown))
+        style, warnings = self._resolve_style(request.style)
+        prepared = self.family.prepare(request.text, voice, language=request.language, style=style)
+        guard = request.options.guard
+        with ExitStack() as held:
+            model = held.enter_context(self.family.hold(voice))
+            conditioning = self._conditioning(voice, model)
+            self._audit(voice, mark_id(request) if watermark else None)
+            return Job(
+                request,
+                prepared,
+                style,
+                model,
+                conditioning,
+                self._settings.guard if guard is None else guard,
+                (*prepared.warnings, *warnings),
+                held.pop_all(),
+            )
 
     def _resolve_style(self, style: str | Style | None) -> tuple[Style, tuple[str, ...]]:
         if style is None:
             return Style(), ()
         wish = parse_style(style) if isinstance(style, str) else style
-        self._synthesiser.check_style(wish)
+        warnings = self.family.check_style(wish)
         if not wish.unknown:
-            return wish, ()
+            return wish, warnings
         unknown = ", ".join(wish.unknown)
         if wish == Style(text=wish.text, unknown=wish.unknown):
             raise StyleError(
@@ -213,7 +268,7 @@ class TTS:
                 seen=repr(unknown),
                 allowed='rate, pitch, loudness and mood in plain words, as "sad, a bit slower"',
             )
-        return wish, (f"style words without meaning for {self._synthesiser.name}: {unknown}",)
+        return wish, (*warnings, f"style words without meaning for {self.family.name}: {unknown}")
 
     def _audit(self, voice: Voice, produce_id: int | None) -> None:
         from kouji.voices import audit
@@ -225,7 +280,7 @@ class TTS:
                 self._settings.audit_file,
                 "speak",
                 voice=voice.content_hash,
-                model=self.identity,
+                model=f"{self.family.name}@{self.family.weights_hash(voice)}",
                 consent=consent,
                 watermark=mark,
             )
@@ -244,32 +299,32 @@ class TTS:
                 cure="the operator may set watermark = false in config.toml",
             )
 
-    def _embedding(self, voice: Voice) -> Tensor:
-        """The voice's embedding: from memory, from beside the voice, or computed once."""
+    def _conditioning(self, voice: Voice, model: SpeechModel) -> Any:
+        """What the model heard of the voice: from memory, from beside the voice, or anew."""
+        key = voice.key, self.family.weights_hash(voice)
         with self._lock:
-            known = self._embeddings.get(voice.content_hash)
-            if known is not None:
-                self._embeddings.move_to_end(voice.content_hash)
-                return known
-        embedding = self._stored_embedding(voice)
+            if key in self._conditionings:
+                self._conditionings.move_to_end(key)
+                return self._conditionings[key]
+        conditioning = self._stored_conditioning(voice, model)
         with self._lock:
-            self._embeddings[voice.content_hash] = embedding
-            while len(self._embeddings) > _CACHED_VOICES:
-                self._embeddings.popitem(last=False)
-        return embedding
+            self._conditionings[key] = conditioning
+            while len(self._conditionings) > _CACHED_VOICES:
+                self._conditionings.popitem(last=False)
+        return conditioning
 
-    def _stored_embedding(self, voice: Voice) -> Tensor:
-        from kouji.models.mini.voice import pack_conditioning, unpack_conditioning
+    def _stored_conditioning(self, voice: Voice, model: SpeechModel) -> Any:
         from kouji.voices import VoiceStore
 
-        store, made_by = VoiceStore(self._settings.home), self._synthesiser
-        is_kept = voice.id in store and store.get(voice.id).content_hash == voice.content_hash
+        store, family = VoiceStore(self._settings.home), self.family
+        weights_hash = family.weights_hash(voice)
+        is_kept = voice.id in store and store.get(voice.id).key == voice.key
         if is_kept:
-            arrays = store.load_conditioning(voice.id, made_by.name, made_by.weights_hash)
+            arrays = store.load_conditioning(voice.id, family.name, weights_hash)
             if arrays is not None:
-                return unpack_conditioning(arrays, made_by.device)
-        embedding = made_by.embed(voice.reference)
+                return family.unpack(arrays)
+        conditioning = family.condition(voice, model)
         if is_kept:
-            packed = pack_conditioning(embedding)
-            store.save_conditioning(voice.id, made_by.name, made_by.weights_hash, packed)
-        return embedding
+            packed = family.pack(conditioning)
+            store.save_conditioning(voice.id, family.name, weights_hash, packed)
+        return conditioning

@@ -1,30 +1,32 @@
-"""Turns admitted requests into sound: plans, batches, chunks, timings, and the mark on it all.
+"""Admitted requests to sound: the engine's events become chunks with timings, marked and paused.
 
 Whoever calls this has checked the request, asked the consent policy and written the audit
-line: `kouji.api` does. Knows a synthesiser, no files and no policies.
+line: `kouji.api` does. Knows an engine and what a family says about its segments; no files
+and no policies.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kouji.errors import EngineBusy, KoujiError
+from kouji.models.stages import RenderOptions, SamplingOptions
 from kouji.text.style import Style
-from kouji.types import Audio, Language, Samples, SegmentReport, Speech, Timing
+from kouji.types import Audio, Samples, SegmentReport, Speech, Timing
 from kouji.voices import Voice
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from kouji.models.mini.plan import Plan
-    from kouji.models.mini.synthesiser import MiniSynthesiser
-    from kouji.text.units import Analysis, Segment
-
-_BATCH_ROWS = 8
+    from kouji.engine.engine import Engine, Ticket
+    from kouji.engine.request import EngineChunk, EngineRequest
+    from kouji.models.family import Family, PreparedText, Timeline
+    from kouji.models.stages import SpeechModel
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,38 @@ class SpeechChunk:
 
 
 @dataclass(frozen=True)
+class SamplingWishes:
+    """How tokens are drawn, see `SamplingOptions`; None leaves a figure to the family."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+
+    def over(self, base: SamplingOptions) -> SamplingOptions:
+        """`base` with what was wished."""
+        wished = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(base, **wished)
+
+
+@dataclass(frozen=True)
+class SpeakOptions:
+    """What a caller may ask besides text, voice and style.
+
+    sampling:         how tokens are drawn, by families that have tokens
+    guard:            watch for loops, omissions and silence and decode anew; None leaves it to
+                      the operator
+    client:           who is asking; the engine is fair between clients
+    deadline_seconds: the request fails when it is not done by then
+    """
+
+    sampling: SamplingWishes = field(default_factory=SamplingWishes)
+    guard: bool | None = None
+    client: str = ""
+    deadline_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class SpeechRequest:
     """One text to speak among many; see `TTS.speak`."""
 
@@ -54,123 +88,181 @@ class SpeechRequest:
     voice: Voice
     style: str | Style | None = None
     seed: int = 0
-    language: Language | None = None
+    language: str | None = None
     produce_id: int | None = None
+    options: SpeakOptions = field(default_factory=SpeakOptions)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A request whose every input was found good."""
+    """A request whose every input was found good.
+
+    held: closes what the job keeps in memory: its voice's weights
+    """
 
     request: SpeechRequest
-    analysis: Analysis
+    prepared: PreparedText
     style: Style
-    speaker: Tensor
-    warnings: tuple[str, ...] = field(default=())
+    model: SpeechModel
+    conditioning: Any
+    guard: bool
+    warnings: tuple[str, ...]
+    held: ExitStack
 
 
 class Speaker:
-    """Speaks jobs with one synthesiser."""
+    """Speaks jobs of one family on one engine."""
 
-    def __init__(self, synthesiser: MiniSynthesiser) -> None:
-        self._synthesiser = synthesiser
-        self.sample_rate = synthesiser.sample_rate
+    def __init__(self, family: Family, engine: Engine) -> None:
+        self._family, self._engine = family, engine
 
-    def speak(self, jobs: dict[int, Job], watermark: bool) -> dict[int, Speech]:
-        """Speak whole jobs together, by the keys they were given."""
-        plans = {index: self._plans(job) for index, job in jobs.items()}
-        waves = self._render_all(jobs, plans)
-        return {
-            index: self._finish(job, plans[index], waves[index], watermark)
-            for index, job in jobs.items()
-        }
+    def speak(self, jobs: dict[int, Job], watermark: bool) -> dict[int, Speech | KoujiError]:
+        """Speak whole jobs together, by the keys they were given; each succeeds or fails alone.
 
-    def stream(self, job: Job, watermark: bool) -> Iterator[SpeechChunk]:
-        """Speak one job in chunks; joined they equal the audio of `speak`."""
-        from kouji.models.mini.synthesiser import phone_timings, word_timings
+        More jobs than the engine takes at once wait here for their turn.
+        """
+        outcomes: dict[int, Speech | KoujiError] = {}
+        waiting, running = deque(jobs.items()), deque[tuple[int, SpeechStream]]()
+        with ExitStack() as stack:
+            for job in jobs.values():
+                stack.callback(job.held.close)
+            while waiting or running:
+                if waiting:
+                    index, job = waiting[0]
+                    try:
+                        stream = self.stream(job, watermark, is_streamed=False)
+                        running.append((index, stack.enter_context(stream)))
+                    except KoujiError as error:
+                        outcomes[index] = error
+                    if not isinstance(outcomes.get(index), EngineBusy) or not running:
+                        waiting.popleft()
+                        continue
+                index, stream = running.popleft()
+                outcomes[index] = self._read(jobs[index], stream)
+        return outcomes
 
-        stamp = _Stamp(self.sample_rate, mark_id(job.request)) if watermark else None
-        segments = job.analysis.segments
-        done = 0  # samples before this segment
-        warnings = job.warnings
-        for index, segment in enumerate(segments):
-            plan = self._plan(job, index)
-            offset = done / self.sample_rate
-            words = word_timings(plan, segment, offset)
-            phones = phone_timings(plan, offset)
-            total = done + plan.num_samples
-            for samples in self._synthesiser.stream(plan, _segment_seed(job.request.seed, index)):
-                span = done / self.sample_rate, (done + len(samples)) / self.sample_rate
-                done += len(samples)
-                is_end = done == total
-                report = _report(segment, plan, offset, span[1]) if is_end else None
-                yield SpeechChunk(
-                    stamp.mark(samples) if stamp else samples,
-                    _beginning_in(words, span),
-                    _beginning_in(phones, span),
-                    index,
-                    report,
-                    warnings,
-                )
-                warnings = ()
+    def _read(self, job: Job, stream: SpeechStream) -> Speech | KoujiError:
+        try:
+            return self._joined(job, list(stream))
+        except KoujiError as error:
+            return error
 
-    def _plan(self, job: Job, index: int) -> Plan:
-        segments = job.analysis.segments
-        is_last = index + 1 == len(segments)
-        return self._synthesiser.plan(segments[index], job.speaker, job.style, is_last=is_last)
+    def stream(self, job: Job, watermark: bool, *, is_streamed: bool = True) -> SpeechStream:
+        """Hand a job to the engine; the stream lets go of what the job holds.
 
-    def _plans(self, job: Job) -> list[Plan]:
-        return [self._plan(job, index) for index in range(len(job.analysis.segments))]
+        raises: EngineBusy, EngineFailed; then the job still holds it
+        """
+        ticket = self._engine.submit(self._request(job, is_streamed))
+        return SpeechStream(ticket, Assembler(self._family, job, watermark), job.held)
 
-    def _render_all(
-        self, jobs: dict[int, Job], plans: dict[int, list[Plan]]
-    ) -> dict[int, list[Samples]]:
-        """Render all segments of all jobs, rows of like length together."""
-        rows = [
-            (plan.num_frames, index, number)
-            for index, own in plans.items()
-            for number, plan in enumerate(own)
-        ]
-        rows.sort(reverse=True)
-        waves: dict[int, list[Samples]] = {
-            index: [np.zeros(0, np.float32)] * len(own) for index, own in plans.items()
-        }
-        size = _BATCH_ROWS if len(jobs) > 1 else 1
-        for start in range(0, len(rows), size):
-            batch = rows[start : start + size]
-            made = self._synthesiser.render(
-                [plans[index][number] for _, index, number in batch],
-                [_segment_seed(jobs[i].request.seed, number) for _, i, number in batch],
-            )
-            for (_, index, number), wave in zip(batch, made, strict=True):
-                waves[index][number] = wave
-        return waves
+    def _request(self, job: Job, is_streamed: bool) -> EngineRequest:
+        from kouji.engine.guard import GuardOptions
+        from kouji.engine.request import MAX_SEED, EngineRequest
 
-    def _finish(self, job: Job, plans: list[Plan], waves: list[Samples], watermark: bool) -> Speech:
-        from kouji.models.mini.synthesiser import phone_timings, word_timings
+        options = job.request.options
+        return EngineRequest(
+            model=job.model,
+            segments=tuple(segment.payload for segment in job.prepared.segments),
+            voice=job.conditioning,
+            sampling=options.sampling.over(self._family.sampling),
+            render=RenderOptions(is_streamed, job.style.rate, job.style),
+            guard=GuardOptions(is_on=job.guard),
+            seed=job.request.seed % (MAX_SEED + 1),
+            client=options.client,
+            deadline_seconds=options.deadline_seconds,
+        )
 
-        words: list[Timing] = []
-        phones: list[Timing] = []
-        reports: list[SegmentReport] = []
-        offset = 0.0
-        for segment, plan, wave in zip(job.analysis.segments, plans, waves, strict=True):
-            end = offset + len(wave) / self.sample_rate
-            words += word_timings(plan, segment, offset)
-            phones += phone_timings(plan, offset)
-            reports.append(_report(segment, plan, offset, end))
-            offset = end
-        samples = np.concatenate(waves)
-        mark = mark_id(job.request)
-        if watermark:
-            samples = _Stamp(self.sample_rate, mark).mark(samples)
+    def _joined(self, job: Job, chunks: Sequence[SpeechChunk]) -> Speech:
         return Speech(
-            Audio(samples, self.sample_rate),
-            tuple(words),
-            tuple(phones),
-            tuple(reports),
+            Audio(np.concatenate([c.samples for c in chunks]), self._family.sample_rate),
+            tuple(word for chunk in chunks for word in chunk.words),
+            tuple(phone for chunk in chunks for phone in chunk.phones),
+            tuple(chunk.segment for chunk in chunks if chunk.segment),
             job.warnings,
             job.request.seed,
-            _labels(mark),
+            _labels(mark_id(job.request)),
+        )
+
+
+class SpeechStream(Iterator[SpeechChunk]):
+    """The chunks of one job; closing it, or letting go of it, ends the job at the next step."""
+
+    def __init__(self, ticket: Ticket, assembler: Assembler, held: ExitStack) -> None:
+        self._ticket, self._assembler, self._held = ticket, assembler, held
+        self._events = iter(ticket)
+
+    def __next__(self) -> SpeechChunk:
+        try:
+            return self._assembler.chunk(next(self._events))
+        except BaseException:
+            self.close()
+            raise
+
+    async def __aiter__(self) -> AsyncIterator[SpeechChunk]:
+        try:
+            async for event in self._ticket:
+                yield self._assembler.chunk(event)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Cancel what is not done and let go of the voice's weights; may be called again."""
+        self._ticket.cancel()
+        self._held.close()
+
+    def __enter__(self) -> SpeechStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Assembler:
+    """Turns one request's engine events into chunks: timings, pauses, and the mark on it all."""
+
+    def __init__(self, family: Family, job: Job, watermark: bool) -> None:
+        self._family, self._job = family, job
+        self._stamp = _Stamp(family.sample_rate, mark_id(job.request)) if watermark else None
+        self._num_samples = 0  # given out so far
+        self._segment_start = 0
+        self._timeline: Timeline | None = None
+        self._warnings = job.warnings
+
+    def chunk(self, event: EngineChunk) -> SpeechChunk:
+        """The next chunk; events come in the order of the text."""
+        segment = self._job.prepared.segments[event.segment_index]
+        rate = self._family.sample_rate
+        if self._timeline is None:
+            self._segment_start = self._num_samples
+            offset = self._segment_start / rate
+            self._timeline = self._family.timeline(segment, event.info, offset)
+        samples, report = event.samples, None
+        start, end = self._num_samples, self._num_samples + len(samples)
+        timeline = self._timeline
+        if event.outcome is not None:
+            report = SegmentReport(
+                segment.text,
+                self._segment_start / rate,
+                end / rate,
+                event.outcome.retries,
+                (*self._family.warnings(event.info), *event.outcome.warnings),
+            )
+            pause = np.zeros(round(segment.pause_seconds * rate), np.float32)
+            samples = np.concatenate([samples, pause])
+            self._timeline = None
+        self._num_samples += len(samples)
+        warnings, self._warnings = self._warnings, ()
+        span = start / rate, end / rate
+        return SpeechChunk(
+            self._stamp.mark(samples) if self._stamp else samples,
+            _beginning_in(timeline.words, span),
+            _beginning_in(timeline.phones, span),
+            event.segment_index,
+            report,
+            warnings,
         )
 
 
@@ -201,15 +293,6 @@ def mark_id(request: SpeechRequest) -> int:
         return request.produce_id
     content = repr((request.text, request.voice.content_hash, request.style, request.seed))
     return int.from_bytes(hashlib.sha256(content.encode()).digest()[:4], "big")
-
-
-def _segment_seed(seed: int, index: int) -> int:
-    """A seed of its own for every segment, so that their noise differs."""
-    return (seed * 1_000_003 + index * 7_919) % (1 << 62)
-
-
-def _report(segment: Segment, plan: Plan, start: float, end: float) -> SegmentReport:
-    return SegmentReport(segment.text, start, end, 0, plan.sequence.warnings)
 
 
 def _beginning_in(timings: tuple[Timing, ...], span: tuple[float, float]) -> tuple[Timing, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from kouji.errors import (
     TextError,
     UsageError,
 )
-from kouji.models.mini.synthesiser import MiniSynthesiser
+from kouji.models.mini.family import MiniFamily
 from kouji.types import Audio, Speech
 from kouji.voices import Voice, VoiceStore, audit
 from kouji.voices.consent import attest
@@ -41,7 +42,7 @@ def _voice(seed: int, seconds: float = 2.0, **changes: object) -> Voice:
     )
 
 
-def _tts(made_by: MiniSynthesiser, home: Path, **changes: object) -> TTS:
+def _tts(made_by: MiniFamily, home: Path, **changes: object) -> TTS:
     return TTS(made_by, Settings(home=home, **changes))  # type: ignore[arg-type]
 
 
@@ -119,28 +120,28 @@ def test_everything_is_marked_labelled_and_written_down(
 
 
 def test_unmarked_audio_needs_the_operator(
-    tiny_synthesiser: MiniSynthesiser, home_dir: Path
+    tiny_family: MiniFamily, home_dir: Path
 ) -> None:
     voice = _voice(0)
     with pytest.raises(ConsentError, match="unmarked"):
-        _tts(tiny_synthesiser, home_dir).speak("Hi.", voice, watermark=False)
+        _tts(tiny_family, home_dir).speak("Hi.", voice, watermark=False)
     with pytest.raises(ConsentError, match="unmarked"):
-        _tts(tiny_synthesiser, home_dir).stream("Hi.", voice, watermark=False)
-    free = _tts(tiny_synthesiser, home_dir, watermark=False)
+        _tts(tiny_family, home_dir).stream("Hi.", voice, watermark=False)
+    free = _tts(tiny_family, home_dir, watermark=False)
     plain = free.speak(TEXT, voice, watermark=False)
     assert not detect(plain.audio).found
     assert "policy off" in (home_dir / "audit.jsonl").read_text()
 
 
-def test_no_voice_without_consent(tiny_synthesiser: MiniSynthesiser, home_dir: Path) -> None:
+def test_no_voice_without_consent(tiny_family: MiniFamily, home_dir: Path) -> None:
     from dataclasses import replace
 
     voice = replace(_voice(0), consent=None)
     with pytest.raises(ConsentError):
-        _tts(tiny_synthesiser, home_dir).speak("Hi.", voice)
-    assert _tts(tiny_synthesiser, home_dir, consent="off").speak("Hi.", voice).audio.duration > 0
+        _tts(tiny_family, home_dir).speak("Hi.", voice)
+    assert _tts(tiny_family, home_dir, consent="off").speak("Hi.", voice).audio.duration > 0
     with pytest.raises(ConsentError):
-        _tts(tiny_synthesiser, home_dir, consent="strict").enroll(voice.reference)
+        _tts(tiny_family, home_dir, consent="strict").enroll(voice.reference)
 
 
 def test_a_bad_reference_is_refused_before_the_model_runs(
@@ -149,20 +150,20 @@ def test_a_bad_reference_is_refused_before_the_model_runs(
     def explode(_self: object, _reference: object) -> None:
         raise AssertionError("the model ran")
 
-    monkeypatch.setattr(MiniSynthesiser, "embed", explode)
+    monkeypatch.setattr(MiniFamily, "embed", explode)
     with pytest.raises(ReferenceRefused) as caught:
         tiny_tts.enroll(Audio(np.zeros(48_000, np.float32), 24_000))
     assert caught.value.reason == "silent"
 
 
 def test_a_kept_voice_is_embedded_once(
-    tiny_synthesiser: MiniSynthesiser, home_dir: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_family: MiniFamily, home_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     voice = VoiceStore(home_dir).add(_voice(3))
-    first = _tts(tiny_synthesiser, home_dir).speak("Hello.", voice)
+    first = _tts(tiny_family, home_dir).speak("Hello.", voice)
     calls: list[int] = []
-    monkeypatch.setattr(MiniSynthesiser, "embed", lambda *_: calls.append(1))
-    again = _tts(tiny_synthesiser, home_dir).speak("Hello.", voice)
+    monkeypatch.setattr(MiniFamily, "embed", lambda *_: calls.append(1))
+    again = _tts(tiny_family, home_dir).speak("Hello.", voice)
     assert not calls
     assert np.array_equal(first.audio.samples, again.audio.samples)
 
@@ -188,3 +189,42 @@ def test_unknown_model_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="maxi"):
         load("maxi")
     assert issubclass(UsageError, KoujiError)
+
+
+def test_more_requests_than_the_engine_takes_wait_for_their_turn(
+    tiny_family: MiniFamily, home_dir: Path
+) -> None:
+    settings = Settings(home=home_dir, engine_seats=1, engine_queue=2)
+    with TTS(tiny_family, settings) as tts:
+        requests = [SpeechRequest(f"Line {i}.", _voice(0), None, i) for i in range(80)]
+        outcomes = tts.speak_many(requests)
+    assert all(isinstance(outcome, Speech) for outcome in outcomes)
+
+
+def test_letting_go_of_a_stream_ends_it(tiny_tts: TTS) -> None:
+    stream = tiny_tts.stream(TEXT * 20, _voice(0))
+    next(stream)
+    del stream
+    closed = tiny_tts.stream(TEXT * 20, _voice(0))
+    closed.close()
+    closed.close()
+    assert tiny_tts.speak("Hi.", _voice(0)).audio.duration > 0
+    assert tiny_tts.engine.stats().ended == {"cancelled": 2, "finished": 1}
+    tiny_tts.engine.check_integrity()
+
+
+def test_a_stream_can_be_awaited(tiny_tts: TTS) -> None:
+    async def listen() -> list[np.ndarray]:
+        return [chunk.samples async for chunk in tiny_tts.stream(TEXT, _voice(0), seed=4)]
+
+    awaited = np.concatenate(asyncio.run(listen()))
+    waited = np.concatenate([c.samples for c in tiny_tts.stream(TEXT, _voice(0), seed=4)])
+    np.testing.assert_allclose(awaited, waited, atol=1e-4)
+
+
+def test_whole_segments_equal_chunks(tiny_tts: TTS) -> None:
+    whole = list(tiny_tts.stream(TEXT, _voice(0), in_chunks=False))
+    chunks = list(tiny_tts.stream(TEXT, _voice(0)))
+    assert len(whole) < len(chunks)
+    joined = (np.concatenate([c.samples for c in made]) for made in (whole, chunks))
+    np.testing.assert_allclose(*joined, atol=1e-4)

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from kouji.errors import TextError
+from kouji.speaking import SpeakOptions
 from kouji.types import Audio, SegmentReport, Speech, Timing
 from kouji.voices import Consent, Voice
 
@@ -68,6 +69,8 @@ class FakeTTS:
         language: str | None = None,
         watermark: bool = True,
         produce_id: int | None = None,
+        options: SpeakOptions | None = None,
+        in_chunks: bool = True,
     ) -> Iterator[FakeChunk]:
         self.calls.append({"text": text, "style": style, "seed": seed, "language": language})
         self.watermarks.append(watermark)

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 from made_store import write_made_store
-from tiny_mini import TINY
+from tiny_mini import TINY, plan_segment, render_plans
 
 from kouji.errors import ConfigError, ModelError
-from kouji.models.mini.synthesiser import MiniSynthesiser
+from kouji.models.mini.family import MiniFamily
 from kouji.models.mini.weights import load_checkpoint
 from kouji.text.front import analyse
-from kouji.text.style import Style
 from kouji.train.align import align_store
 from kouji.train.export import export_mini, newest
 from kouji.train.loop import run
@@ -70,9 +69,9 @@ def test_both_recipes_learn_and_export_to_a_model_that_speaks(
         tmp_path / "acoustic", tmp_path / "vocoder", tmp_path / "out", store=made_store
     )
     assert 0.5 < record["pace"] < 2.0
-    made_by = MiniSynthesiser(load_checkpoint(tmp_path / "out"), precision="float32")
-    plan = made_by.plan(analyse("啊。").segments[0], torch.zeros(16), Style(), is_last=True)
-    wave = made_by.render([plan], [0])[0]
+    made_by = MiniFamily(load_checkpoint(tmp_path / "out"), precision="float32")
+    plan = plan_segment(made_by, analyse("啊。").segments[0], torch.zeros(16))
+    wave = render_plans(made_by, [plan], [0])[0][0]
     assert np.isfinite(wave).all()
     assert wave.std() > 1e-4
 

@@ -21,12 +21,12 @@ from kouji.errors import UsageError
 
 if TYPE_CHECKING:
     from kouji.cli.chapters import Rendered
+    from kouji.speaking import SpeakOptions
     from kouji.types import Samples
     from kouji.voices import Voice
 
 MAX_SEED = 2**63 - 1
 PROGRESS_CHARACTERS = 400  # shorter texts are done before a bar would help
-LANGUAGES = ("zh", "en")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class SayOptions:
     seed: int
     language: str | None
     is_watermarked: bool
+    options: SpeakOptions
 
 
 def say(
@@ -71,7 +72,11 @@ def say(
     pitch: Annotated[float, typer.Option(min=-12.0, max=12.0, help="Semitones up or down.")] = 0.0,
     volume: Annotated[float, typer.Option(min=-20.0, max=20.0, help="Decibels up or down.")] = 0.0,
     language: Annotated[
-        str | None, typer.Option(help="zh or en where the text alone does not tell (digits).")
+        str | None,
+        typer.Option(
+            help="zh or en where the text alone does not tell (digits). GPT-SoVITS: also "
+            "ja, ko, yue, auto, auto_yue, all_zh, all_ja, all_ko, all_yue."
+        ),
     ] = None,
     transcript: Annotated[
         str | None, typer.Option(help="What is said in the recording given as --voice.")
@@ -81,10 +86,23 @@ def say(
     ] = None,
     model: Annotated[str, typer.Option(help="The model to speak with.")] = "mini",
     precision: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16; else chosen for you.")
+        str | None, typer.Option(help="float32, bfloat16, float16 or int8; else chosen for you.")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is chosen for you.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.01, max=5.0, help="Of sampling; models with tokens only.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Tokens to choose from.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(min=0.01, max=1.0, help="Probability to choose from.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(min=0.1, max=10.0, help="Above 1 avoids tokens already used.")
+    ] = None,
+    no_guard: Annotated[
+        bool, typer.Option("--no-guard", help="Keep what loops, stops early or falls silent.")
+    ] = False,
     i_have_consent: Annotated[
         bool, typer.Option("--i-have-consent", help="You may use the voice in the recording.")
     ] = False,
@@ -98,6 +116,7 @@ def say(
     from kouji.cli.playback import find_player
     from kouji.cli.playback import play as play_file
     from kouji.cli.sources import read_text
+    from kouji.speaking import SamplingWishes, SpeakOptions
     from kouji.subtitles import save_subtitles, subtitle_format
 
     began = time.perf_counter()
@@ -116,6 +135,11 @@ def say(
             seed=seed,
             language=_chosen_language(language),
             is_watermarked=_chosen_watermark(no_watermark, settings),
+            options=SpeakOptions(
+                sampling=SamplingWishes(temperature, top_k, top_p, repetition_penalty),
+                guard=False if no_guard else None,
+                client="cli",
+            ),
         )
         voice_choice = session.choose_voice(voice, settings)
         model_choice = session.ModelChoice(model, precision, threads or None, device)
@@ -213,6 +237,8 @@ def _stream(tts: Any, text: str, voice: Voice, options: SayOptions) -> Iterator[
         language=options.language,
         produce_id=_produce_id(tts, voice, options),
         watermark=options.is_watermarked,
+        options=options.options,
+        in_chunks=options.out is None,
     )
     return chunks
 
@@ -226,6 +252,7 @@ def _key(tts: Any, voice: Voice, options: SayOptions) -> dict[str, object]:
         "seed": options.seed,
         "language": options.language,
         "watermark": options.is_watermarked,
+        "options": repr(options.options),
         "model": str(getattr(tts, "identity", "mini")),
     }
 
@@ -297,8 +324,10 @@ def _chosen_format(path: Path | None, format: str | None) -> str:
 
 
 def _chosen_language(language: str | None) -> str | None:
-    if language is not None and language not in LANGUAGES:
-        raise UsageError("unknown language", seen=language, allowed=", ".join(LANGUAGES))
+    from kouji.types import LANGUAGE_MODES
+
+    if language is not None and language not in LANGUAGE_MODES:
+        raise UsageError("unknown language", seen=language, allowed=", ".join(LANGUAGE_MODES))
     return language
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from kouji.errors import ConsentError, UsageError
 
 if TYPE_CHECKING:
     from kouji.audio.clean import QualityReport
-    from kouji.voices import Consent
+    from kouji.voices import Consent, VoiceWeights
 
 voice_app = typer.Typer(help="Keep and check voices.", no_args_is_help=True, rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(help="The name of a kept voice.")]
@@ -26,7 +27,22 @@ def add(
     name: Annotated[str, typer.Argument(help="What to call the voice.")],
     recording: Annotated[Path, typer.Argument(help="Speech of one person, best 3 to 30 s.")],
     transcript: Annotated[str | None, typer.Option(help="What is said in it.")] = None,
-    language: Annotated[str | None, typer.Option(help="zh or en.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Of the transcript: zh, en; ja, ko, yue for GPT-SoVITS.")
+    ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="A further recording of the same person; may be repeated."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The family of the weights below: gpt-sovits.")
+    ] = None,
+    t2s: Annotated[
+        Path | None, typer.Option(help="The voice's own GPT-SoVITS T2S weights (.ckpt).")
+    ] = None,
+    sovits: Annotated[
+        Path | None, typer.Option(help="The voice's own SoVITS weights (.pth).")
+    ] = None,
     consent_file: Annotated[
         Path | None, typer.Option(help="A recording in which the speaker agrees.")
     ] = None,
@@ -36,16 +52,19 @@ def add(
 ) -> None:
     """Check a recording and keep it as a voice."""
     from kouji.cli import session
+    from kouji.types import LANGUAGES
     from kouji.voices import VoiceStore, audit
     from kouji.voices.consent import require_for_enrolment
     from kouji.voices.enroll import enroll
     from kouji.voices.voice import voice_id
 
     settings = session.start()
-    if language not in (None, "zh", "en"):
-        raise UsageError("unknown language", seen=language, allowed="zh, en")
+    if language not in (None, *LANGUAGES):
+        raise UsageError("unknown language", seen=language, allowed=", ".join(LANGUAGES))
     voice_id(name)  # an unusable name is told before the recording is read
-    require_file(recording)
+    for path in (recording, *(also or [])):
+        require_file(path)
+    weights = _read_weights(model, t2s, sovits)
     consent, evidence = _read_consent(consent_file, attest)
     require_for_enrolment(consent, settings.consent)
     voice = enroll(
@@ -55,6 +74,8 @@ def add(
         transcript=transcript,
         language=language,
         consent=consent,
+        others=also or [],
+        weights=weights,
     )
     VoiceStore(settings.home).add(voice, consent_recording=evidence)
     basis = consent.kind if consent else "policy off"
@@ -102,6 +123,8 @@ def show(name: Name, as_json: AsJson = False) -> None:
         "content_hash": voice.content_hash,
         "consent": voice.consent.to_json() if voice.consent else None,
         "report": dict(voice.report),
+        "others": len(voice.others),
+        "weights": asdict(voice.weights) if voice.weights else None,
     }
     typer.echo(json.dumps(values, ensure_ascii=False, indent=1) if as_json else _lines(values))
 
@@ -155,6 +178,34 @@ def _read_consent(file: Path | None, is_attested: bool) -> tuple[Consent | None,
         ) from error
     require_speech(evidence, str(file))
     return from_recording(evidence), evidence
+
+
+def _read_weights(model: str | None, t2s: Path | None, sovits: Path | None) -> VoiceWeights | None:
+    """The weights given on the command line, each opened once to see that it is what it should be.
+
+    raises: UsageError for a family without weights of a voice, ModelError for a wrong file
+    """
+    from kouji.voices import VoiceWeights
+    from kouji.voices.enroll import weights_file
+
+    if model is None and t2s is None and sovits is None:
+        return None
+    if model not in (None, "gpt-sovits"):
+        raise UsageError("voices of this family have no weights of their own", seen=model,
+                         allowed="gpt-sovits")  # fmt: skip
+    if t2s is None and sovits is None:
+        raise UsageError("no weights given", cure="add --t2s FILE.ckpt, --sovits FILE.pth or both")
+    from kouji.models.gpt_sovits.containers import read_checkpoint, require_speakable
+
+    for path, kind in ((t2s, "t2s"), (sovits, "sovits")):
+        if path is not None:
+            require_file(path)
+            require_speakable(read_checkpoint(path, kind))
+    return VoiceWeights(
+        "gpt-sovits",
+        weights_file(t2s) if t2s else None,
+        weights_file(sovits) if sovits else None,
+    )
 
 
 def _describe(report: QualityReport) -> dict[str, Any]:

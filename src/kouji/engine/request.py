@@ -72,12 +72,14 @@ class EngineChunk:
 
     samples: (samples,) float32 at the renderer's rate; empty if a segment made no sound
     outcome: set on the last chunk of a segment, else None
+    info:    the family's facts about the segment so far (`RenderRow.info`)
     """
 
     segment_index: int
     samples: NDArray[np.float32]
     is_segment_end: bool = False
     outcome: SegmentOutcome | None = None
+    info: Any = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ heard hang on it and on nothing else. Slots are given back by whoever took them 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,8 @@ class SegmentRow(Row):
 
     seat:         None before and after decoding
     num_fed:      tokens the renderer has been given
+    is_committed: the renderer had enough of an attempt to make sound before the attempt was
+                  complete, so this attempt will be heard
     held:         samples made, and not handed over while segments before it are heard
     """
 
@@ -68,7 +71,7 @@ class SegmentRow(Row):
         self.num_fed = 0
         self.held: list[NDArray[np.float32]] = []
         self.num_samples = 0
-        self.num_handed_over = 0  # chunks
+        self.is_committed = False
 
     @property
     def decoder(self) -> Decoder:
@@ -95,22 +98,25 @@ class SegmentRow(Row):
 
     @property
     def heard_attempt(self) -> Attempt:
-        """The attempt to speak: the one that is heard already, else the least damaged."""
-        if self.num_handed_over:
+        """The attempt to speak: the one that is being heard, else the least damaged."""
+        if self.is_committed:
             return self.attempt
         return self.attempts[least_bad([attempt.verdict for attempt in self.attempts])]
 
     def forget_sound(self) -> None:
-        """Begin rendering anew; nothing was handed over yet."""
-        assert self.num_handed_over == 0
-        self.render, self.num_fed, self.num_samples = None, 0, 0
-        self.acoustic_cost = self.vocode_cost = 0
-        self.held.clear()
+        """Begin rendering anew; no sound was made yet."""
+        assert not self.is_committed
+        assert self.num_samples == 0
+        self.render, self.num_fed = None, 0
+
+    @property
+    def info(self) -> Any:
+        """The family's facts about the segment."""
+        return None if self.render is None else self.render.info
 
     def outcome(self) -> SegmentOutcome:
         """The report of a finished segment."""
-        info = None if self.render is None else self.render.info
-        outcome = SegmentOutcome(self.index, num_samples=self.num_samples, info=info)
+        outcome = SegmentOutcome(self.index, num_samples=self.num_samples, info=self.info)
         if not self.attempts:
             return outcome
         attempt = self.heard_attempt
@@ -191,6 +197,5 @@ class LiveJob(Job):
         for number, samples in enumerate(pieces, start=1):
             is_end = is_done and number == len(pieces)
             outcome = row.outcome() if is_end else None
-            self.channel.put(EngineChunk(row.index, samples, is_end, outcome))
-            row.num_handed_over += 1
+            self.channel.put(EngineChunk(row.index, samples, is_end, outcome, row.info))
         row.held = []

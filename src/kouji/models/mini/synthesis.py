@@ -1,73 +1,41 @@
-"""Renders plans to samples: decoder, then vocoder, whole or in chunks, alone or in batches.
+"""Plans to mel frames, mel frames to samples: spans of several plans in one batch.
 
 Both networks see a fixed number of frames to each side, so a chunk is computed with that
 much context and cut: chunks joined equal the whole, and a padded row equals the row alone
-(to rounding, about 1e-6). Mel frames are decoded once, whatever the chunks.
+(to rounding, about 1e-6).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kouji.models.mini.config import HOP_SAMPLES, NUM_MELS
+from kouji.models.mini.config import HOP_SAMPLES
 from kouji.models.mini.excitation import noise
 from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.plan import Plan
 from kouji.models.mini.refine import REACH_FRAMES, refine
 from kouji.models.mini.vocoder import EDGE_FRAMES, Pitch, Vocoder, source_pulses
 
-FIRST_CHUNK_FRAMES = 20  # 0.4 s: little to wait for
-_CHUNK_GROWTH = 2
-_MAX_CHUNK_FRAMES = 160  # 3.2 s
 _FADE_SAMPLES = HOP_SAMPLES // 4  # 5 ms
 CROSSOVER_BAND = 66  # of 80 mel bands, at about 7.3 kHz
 
 
-class Renderer:
-    """The two networks that make sound, in their working precision."""
+class Networks:
+    """The two networks that make sound, in their working precision.
+
+    context: frames to each side of a span that its samples depend on
+    """
 
     def __init__(self, acoustic: AcousticModel, vocoder: Vocoder) -> None:
         self.acoustic, self.vocoder = acoustic, vocoder
         weight = acoustic.leave.weight
         self.dtype, self.device = weight.dtype, weight.device
         self.context = vocoder.stack.reach + EDGE_FRAMES + REACH_FRAMES
-
-    @torch.inference_mode()
-    def render_batch(
-        self, plans: Sequence[Plan], seeds: Sequence[int]
-    ) -> list[NDArray[np.float32]]:
-        """Render whole segments together: one (samples,) array per plan."""
-        spans = [(0, plan.num_frames) for plan in plans]
-        mels = self.decode(plans, spans)
-        return self.vocode(plans, mels, spans, seeds)
-
-    @torch.inference_mode()
-    def stream(self, plan: Plan, seed: int) -> Iterator[NDArray[np.float32]]:
-        """Render one segment in chunks that grow."""
-        mel = torch.zeros(0, NUM_MELS, device=self.device)
-        start, size = 0, FIRST_CHUNK_FRAMES
-        while start < plan.num_frames:
-            end = min(start + size, plan.num_frames)
-            if plan.num_frames - end < FIRST_CHUNK_FRAMES:
-                end = plan.num_frames  # no crumb at the end
-            ahead = min(end + self.context, plan.num_frames)
-            if ahead > len(mel):
-                mel = torch.cat([mel, self.decode([plan], [(len(mel), ahead)])[0]])
-            yield self._vocode_span(plan, mel, start, end, seed)
-            start, size = end, min(size * _CHUNK_GROWTH, _MAX_CHUNK_FRAMES)
-
-    def _vocode_span(
-        self, plan: Plan, mel: Tensor, start: int, end: int, seed: int
-    ) -> NDArray[np.float32]:
-        left = max(0, start - self.context)
-        right = min(plan.num_frames, end + self.context)
-        wave = self.vocode([plan], [mel[left:right]], [(left, right)], [seed])[0]
-        return wave[(start - left) * HOP_SAMPLES : (end - left) * HOP_SAMPLES]
 
     def decode(self, plans: Sequence[Plan], spans: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Mel frames of a span of each plan, with as much context as the decoder can see.

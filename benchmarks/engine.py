@@ -1,0 +1,430 @@
+"""What the engine makes of GPT-SoVITS on this machine, against the way the official code runs.
+
+    python benchmarks/engine.py [--runs 5] [--threads 2] [--precision auto] [--version v2]
+                                [--concurrency 1,2,4,8,16] [--parts decode,render,end,accuracy]
+
+Official sizes, seeded random weights, fixed numbers of tokens: both sides do the same work. The
+baseline (plain_gpt_sovits.py) is float32, batch 1, one request after another. All figures are
+medians; prints tables and, as its last line, one JSON object. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from kouji.models.gpt_sovits.renderer import SoVITSRenderer
+from plain_gpt_sovits import PlainGenerator, official_sovits, official_t2s
+from torch import Tensor
+
+from kouji.engine.engine import Engine
+from kouji.engine.guard import GuardOptions
+from kouji.engine.request import EngineRequest
+from kouji.engine.settings import EngineSettings
+from kouji.models.gpt_sovits import official_decode
+from kouji.models.gpt_sovits.conditioning import Conditioning, TextFeatures
+from kouji.models.gpt_sovits.decoder import T2SDecoder
+from kouji.models.precision import choose_precision, read_device_facts
+from kouji.models.stages import RenderOptions, SamplingOptions, SpeechModel
+
+SEGMENTS = 5  # a text of about 100 Chinese characters
+SEGMENT_PHONES, SEGMENT_TOKENS = 44, 110  # 20 characters, 4.4 s
+PROMPT_PHONES, PROMPT_TOKENS = 40, 125  # a reference of 5 s
+DECODE_STEPS = 100
+RENDER_TOKENS, RENDER_PHONES = 250, 120  # 10 s
+GREEDY = SamplingOptions(top_k=1)
+
+
+def main() -> None:
+    """Build, measure, print."""
+    options = parse_options()
+    torch.set_num_threads(options.threads)
+    choice = choose_precision(read_device_facts(options.device), options.precision)
+    print(f"{choice.precision}: {choice.reason}; {options.threads} threads")
+    bench = Bench(options, choice.precision)
+    report: dict[str, Any] = {"machine": bench.describe_machine()}
+    print_facts(report["machine"])
+    for part in options.parts.split(","):
+        report[part] = getattr(bench, f"measure_{part}")()
+        print_rows(part, report[part])
+    report["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(json.dumps({"benchmark": "engine", **describe_run(options, choice.precision), **report}))
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--version", default="v2", choices=("v2", "v2ProPlus"))
+    parser.add_argument("--concurrency", default="1,2,4,8,16")
+    parser.add_argument("--parts", default="decode,render,end,accuracy")
+    return parser.parse_args()
+
+
+@dataclass(frozen=True)
+class FixedLength:
+    """A decoder that makes exactly `num_tokens`, so that every side does the same work."""
+
+    inner: T2SDecoder
+    num_tokens: int
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def prompt(self, segment: TextFeatures, voice: Conditioning) -> Any:
+        """The decoder's prompt with its length fixed."""
+        prompt = self.inner.prompt(segment, voice)
+        return replace(prompt, min_tokens=self.num_tokens, max_tokens=self.num_tokens)
+
+
+class Bench:
+    """The networks of both sides and everything that is measured on them."""
+
+    def __init__(self, options: argparse.Namespace, precision: str) -> None:
+        self.options, self.precision = options, precision
+        self.runs, self.device = options.runs, options.device
+        self.concurrency = [int(n) for n in options.concurrency.split(",")]
+        self.t2s = official_t2s()
+        self.sovits, weights = official_sovits(options.version)
+        self.plain = PlainGenerator(self.sovits.config, weights)
+        self.decoder = T2SDecoder(self.t2s, precision=precision, device=self.device)
+        self.renderer = SoVITSRenderer(self.sovits, precision=precision, device=self.device)
+
+    # --- the machine
+
+    def describe_machine(self) -> dict[str, Any]:
+        """Bandwidth of reading, and peaks of matrix products."""
+        block = torch.ones(1 << 27)
+        seconds = median(5, lambda: block.sum())
+        facts: dict[str, Any] = {"read_gb_s": round(block.numel() * 4 / seconds / 1e9, 1)}
+        for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+            a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+            seconds = median(3, lambda a=a, b=b: a @ b)
+            facts[f"{name}_gflops"] = round(2 * 2048**3 / seconds / 1e9)
+        return facts
+
+    # --- decode alone
+
+    def measure_decode(self) -> list[dict[str, Any]]:
+        """Tokens a second: the plain loop, then rows together."""
+        voice, segment = make_voice(self.sovits, 0), make_segment(0, SEGMENT_PHONES)
+        text = joined(voice, segment)
+        plain = median(self.runs, lambda: self._plain_decode(text, voice, DECODE_STEPS))
+        base = DECODE_STEPS / plain
+        rows = [{"what": "plain loop, fp32", "tokens_s": round(base, 1), "ratio": 1.0}]
+        floor = self.decoder.num_bytes / (self.describe_machine()["read_gb_s"] * 1e9)
+        for count in self.concurrency:
+            prefill, steps = self._decode_rows(count)
+            rate = count * DECODE_STEPS / (prefill + steps)
+            rows.append(
+                {
+                    "what": f"{count} rows, {self.precision}",
+                    "tokens_s": round(rate, 1),
+                    "ratio": round(rate / base, 2),
+                    "prefill_ms": round(prefill * 1000),
+                    "step_ms": round(steps / DECODE_STEPS * 1000, 2),
+                    "floor_share": round(floor / (steps / DECODE_STEPS), 2),
+                }
+            )
+        return rows
+
+    def _plain_decode(self, text: TextFeatures, voice: Conditioning, count: int) -> Tensor:
+        made = official_decode.decode(
+            never_ending(self.t2s), text, voice.prompt_tokens, GREEDY, early_stop=count - 1
+        )
+        return made.tokens
+
+    def _decode_rows(self, count: int) -> tuple[float, float]:
+        """Median seconds of a prefill of `count` rows, and of all steps after it."""
+        decoder, voices = self.decoder, [make_voice(self.sovits, i) for i in range(count)]
+        prompts = [
+            decoder.prompt(make_segment(i, SEGMENT_PHONES), voice) for i, voice in enumerate(voices)
+        ]
+        cache = decoder.new_cache(count, prompts[0].num_positions + DECODE_STEPS + 8)
+        slots = list(range(count))
+        device = torch.device(self.device)
+
+        def prefill() -> Tensor:
+            decoder.prefill(prompts, cache, slots)
+            return torch.tensor([prompt.num_positions for prompt in prompts], device=device)
+
+        def steps() -> None:
+            lengths = torch.tensor([prompt.num_positions for prompt in prompts], device=device)
+            tokens = torch.zeros(count, dtype=torch.int64, device=device)
+            positions = torch.full((count,), PROMPT_TOKENS, device=device)
+            at = torch.tensor(slots, device=device)
+            for step in range(DECODE_STEPS):
+                decoder.step(tokens, positions + step, lengths + step, at, cache)
+
+        first = median(self.runs, prefill)
+        return first, median(self.runs, steps)
+
+    # --- the renderer alone
+
+    def measure_render(self) -> list[dict[str, Any]]:
+        """Seconds for 10 s of audio, and audio seconds a second in batches."""
+        seconds = RENDER_TOKENS / 25
+        voice, segment = make_voice(self.sovits, 0), make_segment(0, RENDER_PHONES)
+        tokens = torch.randint(0, 1024, (1, RENDER_TOKENS), generator=seeded(5))
+        plain = median(self.runs, lambda: self._plain_render(tokens, segment, voice))
+        rows = [{"what": "plain, fp32", "seconds": round(plain, 2), "ratio": 1.0}]
+        for count in self.concurrency[:3]:
+            spent = median(self.runs, lambda n=count: self._render_rows(n, tokens[0].tolist()))
+            rows.append(
+                {
+                    "what": f"{count} rows, {self.precision}",
+                    "seconds": round(spent, 2),
+                    "ratio": round(plain * count / spent, 2),
+                    "audio_s_per_s": round(seconds * count / spent, 2),
+                }
+            )
+        return rows
+
+    @torch.inference_mode()
+    def _plain_render(self, tokens: Tensor, segment: TextFeatures, voice: Conditioning) -> Tensor:
+        style = voice.style[None]
+        met = self.sovits.encode(tokens, segment.phones[None], style)
+        noise = torch.randn(met.shape, generator=seeded(6))
+        return self.plain(self.sovits.sample_latents(met, style, None, noise), style)
+
+    def _render_rows(self, count: int, tokens: Sequence[int]) -> None:
+        rows = [
+            self.renderer.open(
+                make_segment(i, RENDER_PHONES),
+                make_voice(self.sovits, i),
+                RenderOptions(),
+                i,
+                is_last=True,
+            )
+            for i in range(count)
+        ]
+        for row in rows:
+            row.feed(tokens, is_final=True)
+        while any(not row.is_done for row in rows):
+            if ready := [row for row in rows if row.acoustic_cost]:
+                self.renderer.acoustic(ready)
+            if ready := [row for row in rows if row.vocode_cost]:
+                self.renderer.vocode(ready)
+
+    # --- end to end
+
+    def measure_end(self) -> list[dict[str, Any]]:
+        """Whole requests of five segments: audio seconds a second, and the wait for the first."""
+        seconds = SEGMENTS * SEGMENT_TOKENS / 25
+        voices = [make_voice(self.sovits, i) for i in range(8)]
+        segments = [make_segment(i, SEGMENT_PHONES) for i in range(SEGMENTS)]
+        plain = median(self.runs, lambda: self._plain_request(segments, voices[0]))
+        base = seconds / plain
+        rows = [{"what": "plain, one by one", "audio_s_per_s": round(base, 2), "ratio": 1.0}]
+        decoder = FixedLength(self.decoder, SEGMENT_TOKENS)
+        with Engine(EngineSettings(max_seats=32, max_positions=512, max_queue=64)) as engine:
+            for count in self.concurrency:
+                requests = [
+                    make_request(decoder, self.renderer, segments, voices[i % 8], i)
+                    for i in range(count)
+                ]
+                rows.append(self._measure_engine(engine, requests, base, seconds))
+            rows.append(self._first_audio(engine, decoder, segments[:1], voices[0]))
+        return rows
+
+    def _plain_request(self, segments: Sequence[TextFeatures], voice: Conditioning) -> None:
+        for segment in segments:
+            made = self._plain_decode(joined(voice, segment), voice, SEGMENT_TOKENS)
+            self._plain_render(made[None, -SEGMENT_TOKENS:], segment, voice)
+
+    def _measure_engine(
+        self, engine: Engine, requests: list[EngineRequest], base: float, seconds: float
+    ) -> dict[str, Any]:
+        spent, firsts = [], []
+        run_together(engine, requests)  # warm
+        for _ in range(self.runs):
+            began = time.perf_counter()
+            firsts += run_together(engine, requests)
+            spent.append(time.perf_counter() - began)
+        rate = seconds * len(requests) / statistics.median(spent)
+        return {
+            "what": f"{len(requests)} at once, {self.precision}",
+            "audio_s_per_s": round(rate, 2),
+            "ratio": round(rate / base, 2),
+            "first_p50_ms": round(statistics.median(firsts) * 1000),
+            "first_p95_ms": round(sorted(firsts)[int(0.95 * (len(firsts) - 1))] * 1000),
+        }
+
+    def _first_audio(
+        self,
+        engine: Engine,
+        decoder: FixedLength,
+        segments: Sequence[TextFeatures],
+        voice: Conditioning,
+    ) -> dict[str, Any]:
+        request = make_request(decoder, self.renderer, segments, voice, 0)
+        waits = [run_together(engine, [replace(request, id=str(i))])[0] for i in range(self.runs)]
+        return {
+            "what": "20 characters, one stream",
+            "first_p50_ms": round(statistics.median(waits) * 1000),
+        }
+
+    # --- what precision costs
+
+    def measure_accuracy(self) -> list[dict[str, Any]]:
+        """Tokens teacher-forced against float32, and the spectra of the waves."""
+        from kouji.models.gpt_sovits.renderer import stft_distance
+
+        from kouji.models.gpt_sovits.decoder import compare_precisions
+
+        voice, segment = make_voice(self.sovits, 0), make_segment(0, SEGMENT_PHONES)
+        rows: list[dict[str, Any]] = []
+        for precision in dict.fromkeys((self.precision, "bfloat16", "int8")):
+            if precision != "float32":
+                found = compare_precisions(self.t2s, segment, voice, precision, num_tokens=200)
+                rows.append({"what": f"tokens, {precision}", **vars(found)})
+        exact = SoVITSRenderer(self.sovits, precision="float32", device=self.device)
+        tokens = torch.randint(0, 1024, (RENDER_TOKENS,), generator=seeded(5)).tolist()
+        waves = []
+        for renderer in (exact, self.renderer):
+            row = renderer.open(segment, voice, RenderOptions(), 0, is_last=True)
+            row.feed(tokens, is_final=True)
+            renderer.acoustic([row])
+            waves.append(renderer.vocode([row])[0])
+        rows.append({"what": f"wave, {self.precision}", "stft_distance": stft_distance(*waves)})
+        return rows
+
+
+# --- inputs
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A generator of its own for every input."""
+    return torch.Generator().manual_seed(seed)
+
+
+def make_segment(seed: int, num_phones: int) -> TextFeatures:
+    """Random phones of a Chinese sentence with features like BERT's."""
+    rng = seeded(100 + seed)
+    phones = torch.randint(90, 700, (num_phones,), generator=rng)
+    return TextFeatures(phones, torch.randn(num_phones, 1024, generator=rng))
+
+
+def make_voice(sovits: Any, seed: int) -> Conditioning:
+    """A random voice of a reference of 5 s."""
+    rng = seeded(1000 + seed)
+    tokens = torch.randint(0, 1024, (PROMPT_TOKENS,), generator=rng)
+    style = torch.randn(sovits.config.style_channels, generator=rng)
+    prompt = make_segment(500 + seed, PROMPT_PHONES)
+    return Conditioning(prompt, tokens, style, f"voice-{seed}")
+
+
+def joined(voice: Conditioning, segment: TextFeatures) -> TextFeatures:
+    """Prompt text and target text, as the plain loop takes them."""
+    assert voice.prompt is not None
+    return TextFeatures(
+        torch.cat([voice.prompt.phones, segment.phones]),
+        torch.cat([voice.prompt.bert, segment.bert]),
+    )
+
+
+def never_ending(t2s: Any) -> Any:
+    """The network with an end token that cannot win, so that the number of tokens is fixed."""
+    with torch.no_grad():
+        t2s.ar_predict_layer.weight[t2s.config.eos] = 0
+    return t2s
+
+
+def make_request(
+    decoder: Any, renderer: Any, segments: Sequence[TextFeatures], voice: Conditioning, seed: int
+) -> EngineRequest:
+    """A streamed request that the guard leaves alone: random weights babble."""
+    return EngineRequest(
+        SpeechModel(renderer, decoder),
+        tuple(segments),
+        voice,
+        render=RenderOptions(is_streamed=True),
+        guard=GuardOptions(is_on=False),
+        seed=seed,
+        client=f"client-{seed}",
+    )
+
+
+# --- running and printing
+
+
+def run_together(engine: Engine, requests: Sequence[EngineRequest]) -> list[float]:
+    """Run requests at once; seconds each waited for its first sound."""
+
+    async def first_sound(request: EngineRequest) -> float:
+        began, first = time.perf_counter(), None
+        async for chunk in engine.generate(replace(request, id=f"{request.id}-{began}")):
+            if first is None and len(chunk.samples):
+                first = time.perf_counter() - began
+        assert first is not None
+        return first
+
+    async def together() -> list[float]:
+        return list(await asyncio.gather(*(first_sound(request) for request in requests)))
+
+    return asyncio.run(together())
+
+
+def median(runs: int, work: Callable[[], object]) -> float:
+    """Median seconds of `work` after one run to warm up."""
+    work()
+    spent = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        spent.append(time.perf_counter() - began)
+    return statistics.median(spent)
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """The machine in one line."""
+    print("  ".join(f"{name} {value}" for name, value in facts.items()))
+
+
+def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
+    """A table; columns are what any row has."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    table = [columns, *[[str(row.get(name, "")) for name in columns] for row in rows]]
+    widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
+    print(f"\n{title}")
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def describe_run(options: argparse.Namespace, precision: str) -> dict[str, Any]:
+    """What the figures hang on."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "commit": commit,
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "device": options.device,
+        "dtype": precision,
+        "threads": options.threads,
+        "runs": options.runs,
+        "version": options.version,
+        "isa_limit": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Which families there are: from a name or a folder to a loaded one."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kouji.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from kouji.models.family import Family
+
+NAMES = ("mini", "gpt-sovits")
+_log = logging.getLogger(__name__)
+
+
+def open_family(
+    model: str,
+    *,
+    home: Path,
+    precision: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Family:
+    """Load a family; arguments as `kouji.load`.
+
+    home:   where `kouji pull` puts models
+    raises: UsageError for an unknown name, ModelError for damaged files, ConfigError
+    """
+    folder = _folder_of(model, home)
+    import torch
+
+    from kouji.models.precision import choose_precision, read_device_facts
+
+    if threads:
+        torch.set_num_threads(threads)
+    if device in (None, "auto"):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    choice = choose_precision(read_device_facts(str(device)), precision)
+    _log.info("%s on %s in %s: %s", model, device, choice.precision, choice.reason)
+    if model == "mini" or (folder is not None and is_mini(folder)):
+        from kouji.models.mini.family import MiniFamily
+        from kouji.models.mini.weights import SHIPPED, load_checkpoint
+
+        if choice.precision == "int8":
+            allowed = "float32, bfloat16, float16"
+            raise ConfigError("mini has no decode stage for int8", seen="int8", allowed=allowed)
+        checkpoint = load_checkpoint(folder or SHIPPED)
+        return MiniFamily(checkpoint, precision=choice.precision, device=str(device))
+    from kouji.models.gpt_sovits.family import open_gpt_sovits
+
+    assert folder is not None
+    return open_gpt_sovits(folder, precision=choice.precision, device=str(device))
+
+
+def is_mini(folder: Path) -> bool:
+    """True if a folder holds a checkpoint of `mini` (or an attempt at one)."""
+    from kouji.models.mini.weights import CONFIG_FILE, WEIGHTS_FILE
+
+    return (folder / WEIGHTS_FILE).is_file() or (folder / CONFIG_FILE).is_file()
+
+
+def _folder_of(model: str, home: Path) -> Path | None:
+    """Where a model's files lie; None for those that come with the package."""
+    if model == "mini":
+        return None
+    for folder in (Path(model).expanduser(), home / "models" / model):
+        if folder.is_dir():
+            return folder
+    pulled = sorted(path.name for path in (home / "models").glob("*/") if path.name[0] != ".")
+    if model == "gpt-sovits":
+        mine = [name for name in pulled if name.startswith("gpt-sovits-")]
+        if mine:
+            return home / "models" / mine[-1]
+    raise UsageError(
+        "unknown model, or one that is not on this machine",
+        seen=model,
+        allowed=f"{', '.join((*NAMES, *pulled))}, or a folder",
+        cure="fetch it with: kouji pull gpt-sovits-v2proplus" if "sovits" in model else None,
+    )

@@ -1,0 +1,113 @@
+"""What a model family offers the product: voices and texts in, stages for the engine out.
+
+`kouji.api` asks these questions of every family and knows none of them by name. What is
+typed `Any` belongs to the family and passes through unread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from kouji.models.stages import SamplingOptions, SpeechModel
+from kouji.text.style import Style
+from kouji.types import Timing
+from kouji.voices import Voice
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class PreparedSegment:
+    """One piece of a text, ready for the engine.
+
+    text:          as the caller wrote it
+    payload:       the family's inputs
+    pause_seconds: silence added after it, where the family does not make its own
+    """
+
+    text: str
+    payload: Any
+    pause_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class PreparedText:
+    """A whole text; `warnings` name what was left out or changed."""
+
+    segments: tuple[PreparedSegment, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When what was spoken, in seconds from the start of the request's audio."""
+
+    words: tuple[Timing, ...] = ()
+    phones: tuple[Timing, ...] = ()
+
+
+class Family(Protocol):
+    """One family with the weights it was loaded with; safe to use from many threads.
+
+    name:        short, as in file names
+    sample_rate: of its audio
+    precision:   of rendering, for log lines
+    sampling:    its defaults
+    """
+
+    name: str
+    sample_rate: int
+    precision: str
+    sampling: SamplingOptions
+
+    def weights_hash(self, voice: Voice | None = None) -> str:
+        """Hash of the weights that speak this voice (or of the default ones)."""
+        ...
+
+    def check_style(self, style: Style) -> tuple[str, ...]:
+        """Warnings about wishes it cannot fulfil; StyleError where it makes no sense to go on."""
+        ...
+
+    def prepare(
+        self, text: str, voice: Voice, *, language: str | None, style: Style
+    ) -> PreparedText:
+        """Everything about a text that can be wrong is told here, before it costs compute.
+
+        raises: TextError, MarkError, UsageError
+        """
+        ...
+
+    def hold(self, voice: Voice) -> AbstractContextManager[SpeechModel]:
+        """The weights that speak this voice, kept in memory while the context is open.
+
+        raises: ModelError
+        """
+        ...
+
+    def condition(self, voice: Voice, model: SpeechModel) -> Any:
+        """Encode a voice with the weights that will speak it.
+
+        raises: ReferenceRefused, VoiceError where this family needs more of a voice
+        """
+        ...
+
+    def pack(self, conditioning: Any) -> dict[str, NDArray[Any]]:
+        """The arrays kept beside a voice."""
+        ...
+
+    def unpack(self, arrays: Arrays) -> Any:
+        """Undo `pack`."""
+        ...
+
+    def timeline(self, segment: PreparedSegment, info: Any, offset: float) -> Timeline:
+        """Timings of one segment that starts at `offset` seconds; empty if it knows none."""
+        ...
+
+    def warnings(self, info: Any) -> tuple[str, ...]:
+        """What rendering a segment could not fulfil."""
+        ...
