@@ -126,16 +126,13 @@ class _StripStep(StepAttention):
         cache, layout = self.cache, self.cache.layout
         heads, width, rows = layout.num_heads, layout.head_width, self.num_rows
         qkv = qkv.to(layout.dtype)
-        table = cache.tables[layer]
-        table.put_(self.new, qkv[:, heads * width :])
-        q = qkv[:, : heads * width].view(rows, heads, 1, width)
-        q = q.expand(rows, heads, self.num_strips, width).reshape(-1)
-        key_table = table[: cache.values_start].view(-1, STRIP)
-        scores = _weighted_sums(key_table, self.key_rows, self.key_bags, q)
+        q, kv = torch.split(qkv, [heads * width, 2 * heads * width], dim=1)
+        cache.flat[layer].put_(self.new, kv)
+        q = q.view(rows, heads, 1, width).expand(-1, -1, self.num_strips, -1).reshape(-1)
+        scores = _weighted_sums(cache.key_rows[layer], self.key_rows, self.key_bags, q)
         scores = scores.view(rows, heads, -1).masked_fill_(self.is_unseen, -math.inf)
         weights = scores.softmax(-1).view(-1)
-        value_table = table[cache.values_start :].view(-1, width)
-        seen = _weighted_sums(value_table, self.value_rows, self.value_bags, weights)
+        seen = _weighted_sums(cache.value_rows[layer], self.value_rows, self.value_bags, weights)
         return seen.view(rows, -1)
 
 

@@ -114,7 +114,8 @@ class StripCache(SlotCache):
     """Keys (layers, slots, strips, heads, width, STRIP), values (layers, slots, heads, positions,
     width); both lie in one tensor per layer, so that a step writes them in one operation.
 
-    tables: (layers, numbers), keys before values
+    flat, key_rows, value_rows: per layer, views of that tensor: all numbers, keys before values;
+                                (rows, STRIP) keys; (rows, width) values
     """
 
     def __init__(self, layout: CacheLayout, num_slots: int, num_positions: int) -> None:
@@ -122,14 +123,16 @@ class StripCache(SlotCache):
         heads, width = layout.num_heads, layout.head_width
         self.num_strips = num_positions // STRIP
         half = num_slots * num_positions * heads * width
-        self.tables = torch.zeros(
-            layout.num_layers, 2 * half, dtype=layout.dtype, device=layout.device
-        )
+        both = torch.zeros(layout.num_layers, 2 * half, dtype=layout.dtype, device=layout.device)
         self.values_start = half
         strips = (layout.num_layers, num_slots, self.num_strips, heads, width, STRIP)
-        self.keys = self.tables[:, :half].view(strips)
+        self.keys = both[:, :half].view(strips)
         rows = (layout.num_layers, num_slots, heads, num_positions, width)
-        self.values = self.tables[:, half:].view(rows)
+        self.values = both[:, half:].view(rows)
+        # Views are made once: made in every layer of every step they cost a tenth of a small one.
+        self.flat = list(both)
+        self.key_rows = [layer[:half].view(-1, STRIP) for layer in self.flat]
+        self.value_rows = [layer[half:].view(-1, width) for layer in self.flat]
 
     def write(self, layer: int, slot: int, keys: Tensor, values: Tensor) -> None:
         """As `SlotCache.write`; the rest of the last strip becomes zeros."""
