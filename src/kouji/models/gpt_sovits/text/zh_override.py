@@ -54,6 +54,12 @@ def load_readings(folder: Path) -> dict[str, list[str]] | None:
     return known or None
 
 
+def find_readings(model_folder: Path) -> dict[str, list[str]] | None:
+    """The dictionary where official checkouts keep it: in or beside the folder of g2pW."""
+    places = (model_folder, model_folder.parent / "g2pw", model_folder.parent)
+    return next((known for place in places if (known := load_readings(place))), None)
+
+
 def _parse(line: str, path: Path, number: int) -> tuple[str, list[str]]:
     word, _, listed = line.partition(":")
     try:
