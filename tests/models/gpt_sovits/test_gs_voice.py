@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gs_sovits import Golden, det
 from torch import Tensor
 
 from kouji.errors import ModelError, ReferenceRefused, TextError, UsageError, VoiceError
@@ -86,6 +87,53 @@ def test_networks_hear_what_they_should() -> None:
     assert voice.prompt_tokens is not None
     assert len(voice.prompt_tokens) == hubert.heard[0].shape[1] // 640
     assert voice.prompt_tokens.dtype == torch.int64
+
+
+class GivenHubert:
+    """Features as the goldens seed them."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def features(self, samples: Tensor) -> Tensor:
+        return self.values
+
+
+class GivenSpeaker:
+    """Vectors as the goldens seed them, one after another."""
+
+    def __init__(self, vectors: list[Tensor]) -> None:
+        self.vectors = iter(vectors)
+
+    def embed(self, samples: Tensor) -> Tensor:
+        return next(self.vectors)
+
+
+@pytest.mark.parametrize("name", ["v2", "v2Pro"])
+def test_with_the_networks_of_a_checkpoint(
+    name: str, goldens_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens are the official ones, the style is the mean of the official references' styles."""
+    golden = Golden.load(goldens_dir, name)
+    networks, seed = golden.networks(), golden.seed
+    config = networks.config
+    spectra = [
+        det(seed + 10 + index, 1, config.spectrum_bins, 40 + 17 * index, low=0, high=4)
+        for index in range(2)
+    ]
+    given = iter(spectra)
+    monkeypatch.setattr(spectrogram, "linear", lambda samples: next(given))
+    speaker = None
+    if config.has_speaker:
+        width = config.speaker_channels
+        speaker = GivenSpeaker([det(seed + 20 + index, 1, width) for index in range(2)])
+    hubert = GivenHubert(2 * det(seed + 40, 1, config.ssl_channels, 31))
+    references = [load_first(hum(200.0)), load_further(hum(300.0))]
+    voice = condition(references, features(), networks, hubert, speaker)
+    assert voice.prompt_tokens is not None
+    assert torch.equal(voice.prompt_tokens, golden.array("d_extract_codes_T31")[0, 0])
+    fused = torch.cat([golden.reference(networks, index) for index in range(2)]).mean(0)
+    assert torch.allclose(voice.style, fused, atol=1e-6)
 
 
 def test_without_transcript_no_tokens_are_drawn() -> None:
