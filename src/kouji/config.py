@@ -18,6 +18,7 @@ from typing import Any
 from kouji.errors import ConfigError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+HUBS = ("huggingface", "modelscope")
 CONSENT_POLICIES = ("attest", "strict", "off")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 PREFIX = "KOUJI_"
@@ -55,6 +56,9 @@ class Settings:
     render_wait_ms: float = _setting(5.0, low=0.0)
     guard: bool = True
     log_level: str = _setting("warning", *LOG_LEVELS)
+    hub: str = _setting("huggingface", *HUBS)
+    hub_endpoint: str = ""
+    offline: bool = False
 
     @property
     def audit_file(self) -> Path:
@@ -79,12 +83,26 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     }
     home = Path(given["home"][0]).expanduser() if "home" in given else Settings().home
     known: dict[str, Any] = {}
-    for name, (value, origin) in {**_read_file(home / "config.toml"), **given}.items():
+    ours = {**_read_file(home / "config.toml"), **given}
+    for name, (value, origin) in {**_of_hugging_face(environ, ours), **ours}.items():
         if name in _FIELDS:
             known[name] = _checked(name, value, origin)
         else:
             _warn_unknown(name, origin)
     return Settings(**{**known, "home": home})
+
+
+def _of_hugging_face(
+    environ: Mapping[str, str], ours: Mapping[str, tuple[object, str]]
+) -> dict[str, tuple[object, str]]:
+    """What its own tools read, as our settings; ours go first, and its mirror serves it alone."""
+    found: dict[str, tuple[object, str]] = {}
+    endpoint = environ.get("HF_ENDPOINT", "")
+    if endpoint and ours.get("hub", (HUBS[0], ""))[0] == HUBS[0]:
+        found["hub_endpoint"] = (endpoint, "environment variable HF_ENDPOINT")
+    if environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE:
+        found["offline"] = (True, "environment variable HF_HUB_OFFLINE")
+    return found
 
 
 def debug_requested(environ: Mapping[str, str] | None = None) -> bool:
