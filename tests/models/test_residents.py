@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kouji.engine.residents import Residents
+from kouji.models.residents import Residents
 from kouji.errors import EngineBusy, ModelError
 
 
