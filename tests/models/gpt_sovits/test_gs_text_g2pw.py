@@ -1,115 +1,147 @@
-"""Reading Chinese with g2pW: what the network is asked, and what becomes of its answer."""
+"""g2pW: which characters are asked, what the network is given, and a real tiny ONNX file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from kouji.errors import ModelError
-from kouji.models.gpt_sovits.text import g2pw
-from kouji.models.gpt_sovits.text.g2pw import G2PW, load_pinyin
-from kouji.models.gpt_sovits.text.zh import phonemize
+from kouji.models.gpt_sovits.bert import Vocabulary
+from kouji.models.gpt_sovits.text.g2pw import CONTEXT_CHARACTERS, G2PW, MAX_CHARACTERS
+from kouji.models.gpt_sovits.text.zh import Pinyin, phonemize
+from kouji.models.gpt_sovits.text.zh_pinyin import read_sentence
 
-pytest.importorskip("opencc", reason="needs kouji[gpt-sovits]")
-
-POLYPHONIC = {"長": ["ㄓㄤ3", "ㄔㄤ2"], "行": ["ㄒㄧㄥ2", "ㄏㄤ2"], "一": ["ㄧ1"]}
-MONOPHONIC = {"很": "ㄏㄣ3", "似": "ㄕ4", "怪": "ㄎㄨ4"}
-TO_PINYIN = {"ㄓㄤ": "zhang", "ㄔㄤ": "chang", "ㄒㄧㄥ": "xing", "ㄏㄤ": "hang", "ㄏㄣ": "hen"}
+LABELS = ("ㄏㄤ2", "ㄒㄧㄥ2", "ㄓㄨㄥ1", "ㄓㄨㄥ4")  # sorted, as the network numbers them
 
 
 class FakeSession:
-    """Prefers labels in the order of `wanted`, within what the mask allows."""
+    """Says the last reading a character can have, and keeps what it was given."""
 
-    def __init__(self, wanted: list[str], labels: list[str]) -> None:
-        self.preference = [
-            len(wanted) - wanted.index(each) if each in wanted else 0 for each in labels
-        ]
-        self.asked: list[dict[str, Any]] = []
+    def __init__(self) -> None:
+        self.inputs: list[dict[str, np.ndarray]] = []
 
-    def run(self, outputs: Any, inputs: dict[str, Any]) -> list[Any]:
-        self.asked.append(inputs)
-        return [inputs["phoneme_mask"] * np.array(self.preference, dtype=np.float32)]
-
-
-def make(wanted: list[str], **options: Any) -> tuple[G2PW, FakeSession]:
-    labels = sorted({each for readings in POLYPHONIC.values() for each in readings})
-    session = FakeSession(wanted, labels)
-
-    def encode(text: str) -> Sequence[int]:
-        return [1, *(ord(sign) for sign in text), 2]
-
-    return G2PW(session, encode, POLYPHONIC, MONOPHONIC, TO_PINYIN, **options), session
-
-
-def test_the_network_reads_what_it_knows_and_pypinyin_the_rest() -> None:
-    read, session = make(["ㄓㄤ3", "ㄏㄤ2"])
-    assert read("行长很好,") == ["hang2", "zhang3", "hen3", "hao3", ","]
-    (inputs,) = session.asked
-    assert inputs["input_ids"].shape == (2, 7)
-    assert inputs["input_ids"][0, 2] == ord("長")  # it reads traditional characters
-    assert inputs["position_ids"].tolist() == [1, 2]
-    assert inputs["char_ids"].tolist() == [1, 2]  # of the sorted characters
-    assert inputs["phoneme_mask"].sum(axis=1).tolist() == [2, 2]
-
-
-def test_the_context_is_cut() -> None:
-    read, session = make(["ㄔㄤ2"])
-    assert read("好" * 40 + "长" + "好" * 40)[40] == "chang2"
-    (inputs,) = session.asked
-    assert inputs["input_ids"].shape == (1, 16 + 1 + 16 + 2)
-    assert inputs["position_ids"].tolist() == [17]
-
-
-def test_characters_not_asked_and_readings_not_known() -> None:
-    read, session = make(["ㄧ1"])
-    assert read("一怪") == ["yi1", "guai4"]  # ㄎㄨ is in no map
-    assert read("") == []
-    assert not session.asked
+    def run(self, outputs, inputs):
+        self.inputs.append(inputs)
+        return [inputs["phoneme_mask"] * np.arange(1, inputs["phoneme_mask"].shape[1] + 1)]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    model = tmp_path / "G2PWModel"
-    model.mkdir()
-    (model / "g2pW.onnx").write_bytes(b"no network")
-    lines = [f"{sign}\t{each}" for sign, readings in POLYPHONIC.items() for each in readings]
-    (model / "POLYPHONIC_CHARS.txt").write_text("\n".join(lines), "utf-8")
-    lines = [f"{sign}\t{reading}" for sign, reading in MONOPHONIC.items()]
-    (model / "MONOPHONIC_CHARS.txt").write_text("\n".join(lines), "utf-8")
-    (model / "bopomofo_to_pinyin_wo_tune_dict.json").write_text(json.dumps(TO_PINYIN), "utf-8")
-    (model / "config.py").write_text("use_mask = True\nimport os\nos.abort()\n", "utf-8")
-    signs = ["[CLS]", "[SEP]", "[UNK]", "長", "行", "很", "好"]
-    (tmp_path / "vocab.txt").write_text("\n".join(signs), "utf-8")
-    return model
+    polyphonic = ["中\tㄓㄨㄥ1", "中\tㄓㄨㄥ4", "行\tㄒㄧㄥ2", "行\tㄏㄤ2", "和\tㄏㄤ2"]
+    (tmp_path / "POLYPHONIC_CHARS.txt").write_text("\n".join(polyphonic) + "\n", "utf-8")
+    (tmp_path / "MONOPHONIC_CHARS.txt").write_text("銀\tㄒㄧㄥ2\n似\tㄏㄤ2\n", "utf-8")
+    syllables = {"ㄓㄨㄥ": "zhong", "ㄏㄤ": "hang", "ㄒㄧㄥ": "xing"}
+    (tmp_path / "bopomofo_to_pinyin_wo_tune_dict.json").write_text(json.dumps(syllables), "utf-8")
+    (tmp_path / "char_bopomofo_dict.json").write_text("{}", "utf-8")
+    (tmp_path / "config.py").write_text("use_mask = True\nraise SystemExit\n", "utf-8")
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n中\n行\n國\n。\n", "utf-8")
+    (tmp_path / "g2pW.onnx").write_bytes(_tiny_network())
+    return tmp_path
 
 
-def test_a_folder_is_opened_with_the_dictionary_beside_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, session = make(["ㄓㄤ3", "ㄏㄤ2"])
-    monkeypatch.setattr(g2pw, "_open_session", lambda path, num_threads: session)
-    (folder.parent / "polyphonic.rep").write_text("很好: ['hen3', 'hao4']\n", "utf-8")
-    pinyin = load_pinyin(folder, folder.parent)
-    assert pinyin.known == {"很好": ["hen3", "hao4"]}
-    spoken = phonemize("行长很好", pinyin)
-    assert spoken.phones == ("h", "ang2", "zh", "ang3", "h", "en3", "h", "ao4")
-    assert session.asked[0]["input_ids"].tolist()[0] == [0, 4, 3, 5, 6, 1]
+def test_only_ambiguous_characters_are_asked(folder: Path) -> None:
+    session = FakeSession()
+    read = G2PW(folder, session=session)
+    assert read.pinyin(["中国银行。", "和似"]) == [
+        ["zhong4", "guo2", "xing2", "xing2", "。"],  # 銀 as the table says, 中 行 as the network
+        read_sentence("和似"),  # in the tables, yet officially left to pypinyin
+    ]
+    assert len(session.inputs) == 1
+    given = session.inputs[0]
+    assert given["input_ids"].tolist() == [[2, 4, 6, 1, 5, 7, 3]] * 2
+    assert given["position_ids"].tolist() == [1, 4]
+    assert given["char_ids"].tolist() == [0, 2]  # among 中 和 行
+    assert given["attention_mask"].min() == 1
+    assert given["token_type_ids"].max() == 0
+    assert given["phoneme_mask"].shape == (2, len(LABELS))
+    assert given["phoneme_mask"].dtype == np.float32
 
 
-def test_damage_is_named(folder: Path) -> None:
-    with pytest.raises(ModelError, match=r"g2pW\.onnx cannot be opened"):
-        load_pinyin(folder, folder.parent)
-    (folder / "MONOPHONIC_CHARS.txt").write_text("很 ㄏㄣ3", "utf-8")
-    with pytest.raises(ModelError, match="line 1 of MONOPHONIC"):
-        g2pw._read_pairs(folder / "MONOPHONIC_CHARS.txt")
-    (folder / "bopomofo_to_pinyin_wo_tune_dict.json").write_text("{", "utf-8")
-    with pytest.raises(ModelError, match="is damaged"):
-        g2pw._read_map(folder / "bopomofo_to_pinyin_wo_tune_dict.json")
-    (folder / "g2pW.onnx").unlink()
-    with pytest.raises(ModelError, match="lacks files"):
-        load_pinyin(folder, folder.parent)
+def test_context_is_cropped_and_long_sentences_are_asked_in_parts(folder: Path) -> None:
+    session = FakeSession()
+    read = G2PW(folder, session=session)
+    read("国" * 30 + "中" + "国" * 40)
+    assert session.inputs[0]["input_ids"].shape == (1, 2 * CONTEXT_CHARACTERS + 3)
+    assert session.inputs[0]["position_ids"].tolist() == [CONTEXT_CHARACTERS + 1]
+    long = ("中" + "国" * 99) * 12
+    assert read(long)[::100] == ["zhong4"] * 12
+    assert all(each["input_ids"].shape[1] <= MAX_CHARACTERS + 2 for each in session.inputs)
+
+
+def test_a_real_file_answers_through_the_library(folder: Path) -> None:
+    """The tiny network gives the mask back: the first label a character can have."""
+    read = G2PW(folder)
+    assert read("中行") == ["zhong1", "hang2"]
+    spoken = phonemize("中行", Pinyin(read=read))
+    assert spoken.phones == ("zh", "ong1", "h", "ang2")
+
+
+def test_a_vocabulary_of_elsewhere_is_taken(folder: Path) -> None:
+    (folder / "vocab.txt").unlink()
+    with pytest.raises(ModelError, match="vocabulary"):
+        G2PW(folder)
+    ids = {"[CLS]": 0, "[SEP]": 1, "[UNK]": 2}
+    assert G2PW(folder, vocabulary=Vocabulary(ids))("中") == ["zhong1"]
+
+
+def test_labels_may_name_their_character_and_the_mask_may_be_off(folder: Path) -> None:
+    (folder / "config.py").write_text("use_mask = False\nuse_char_phoneme = True\n", "utf-8")
+    session = FakeSession()
+    assert G2PW(folder, session=session)("中") == ["xing2"]  # the last label of all: 行 ㄒㄧㄥ2
+    assert session.inputs[0]["phoneme_mask"].min() == 1
+    (folder / "config.py").write_text("use_mask =", "utf-8")
+    with pytest.raises(ModelError, match=r"config\.py cannot be read"):
+        G2PW(folder, session=session)
+
+
+def test_a_network_of_other_labels_is_refused(folder: Path) -> None:
+    class Other(FakeSession):
+        def run(self, outputs, inputs):
+            return [super().run(outputs, inputs)[0][:, 1:]]
+
+    with pytest.raises(ModelError, match="does not fit its tables"):
+        G2PW(folder, session=Other())("中")
+
+
+def test_what_is_missing_or_broken_is_named(folder: Path) -> None:
+    (folder / "g2pW.onnx").write_bytes(b"no network")
+    with pytest.raises(ModelError, match="cannot be opened"):
+        G2PW(folder)
+    (folder / "MONOPHONIC_CHARS.txt").write_text("銀行\n", "utf-8")
+    with pytest.raises(ModelError, match="line 1 of MONOPHONIC_CHARS"):
+        G2PW(folder)
+    (folder / "MONOPHONIC_CHARS.txt").unlink()
+    with pytest.raises(ModelError, match=r"lacks MONOPHONIC_CHARS\.txt"):
+        G2PW(folder)
+
+
+def _field(number: int, content: bytes | str | int) -> bytes:
+    """One field of a protocol buffer: a small number, or bytes with their length."""
+    if isinstance(content, int):
+        return bytes([number << 3, content])
+    raw = content.encode() if isinstance(content, str) else content
+    size = bytes([len(raw)]) if len(raw) < 128 else bytes([len(raw) & 127 | 128, len(raw) >> 7])
+    return bytes([number << 3 | 2]) + size + raw
+
+
+def _tensor_info(name: str, element_type: int, *axes: str) -> bytes:
+    shape = b"".join(_field(1, _field(2, axis)) for axis in axes)
+    return _field(1, name) + _field(2, _field(1, _field(1, element_type) + _field(2, shape)))
+
+
+def _tiny_network() -> bytes:
+    """An ONNX file with the inputs of g2pW whose output is its phoneme mask."""
+    int64, float32 = 7, 1
+    identity = _field(1, "phoneme_mask") + _field(2, "probs") + _field(4, "Identity")
+    inputs = [
+        _tensor_info(name, int64, "queries", "tokens")
+        for name in ("input_ids", "token_type_ids", "attention_mask")
+    ]
+    inputs += [_tensor_info("phoneme_mask", float32, "queries", "labels")]
+    inputs += [_tensor_info(name, int64, "queries") for name in ("char_ids", "position_ids")]
+    graph = _field(1, identity) + _field(2, "tiny") + b"".join(_field(11, each) for each in inputs)
+    graph += _field(12, _tensor_info("probs", float32, "queries", "labels"))
+    return _field(1, 8) + _field(7, graph) + _field(8, _field(2, 13))

@@ -1,244 +1,137 @@
-"""g2pW: a BERT that reads Chinese characters of several pronunciations in their sentence.
+"""g2pW: a BERT that reads Chinese characters of several readings by their sentence.
 
-The official default where the folder `G2PWModel` lies beside the checkpoints. Characters it
-knows are asked of the network, all at once; characters with one reading have a list, and
-pypinyin reads the rest. g2pW reads traditional characters: Chen et al., "g2pW" (2022).
+Opens the official folder `G2PWModel` (g2pW.onnx with its tables) and gives one pinyin per
+character, as `zh.Pinyin.read` wants it. Knows no words: a dictionary corrects its output later.
 """
 
 from __future__ import annotations
 
-import ast
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kouji.errors import ModelError, UsageError
 from kouji.models.gpt_sovits.bert import Vocabulary
-from kouji.models.gpt_sovits.text.zh import Pinyin
-from kouji.models.gpt_sovits.text.zh_override import find_readings
+from kouji.models.gpt_sovits.text.g2pw_tables import NETWORK, Tables
 from kouji.models.gpt_sovits.text.zh_pinyin import read_sentence
 
-MODEL_FILE = "g2pW.onnx"
-_FILES = (
-    MODEL_FILE,
-    "POLYPHONIC_CHARS.txt",
-    "MONOPHONIC_CHARS.txt",
-    "bopomofo_to_pinyin_wo_tune_dict.json",
-)
-_CONTEXT = 16  # characters kept before the first and behind the last one asked for
-# What the official code reads by pypinyin although the network, or the list, knows it.
-_NOT_ASKED = frozenset("一不和咋嗲剖差攢倒難奔勁拗肖瘙誒泊听噢")
-_NOT_LISTED = frozenset("似攢")
+CONTEXT_CHARACTERS = 16  # read on either side of the first and the last character asked for
+MAX_CHARACTERS = 510  # of one input, without [CLS] and [SEP]
 
 
 class Session(Protocol):
-    """The part of an onnxruntime session that is used."""
+    """The part of an ONNX Runtime session that is used here."""
 
-    def run(self, outputs: Any, inputs: dict[str, Any]) -> list[Any]:
-        """Probabilities (rows, labels) first."""
+    def run(
+        self, outputs: Sequence[str] | None, inputs: dict[str, NDArray[Any]]
+    ) -> Sequence[NDArray[np.float32]]:
+        """Probabilities (queries, labels) first."""
         ...
 
 
 class G2PW:
-    """Reads sentences; a `ReadSentence` of `zh_pinyin`.
-
-    session:    the network
-    encode:     token ids of a text, one per character and one at each end
-    polyphonic: readings in bopomofo with tone of each character the network knows
-    monophonic: the reading of each character that has one
-    to_pinyin:  bopomofo without tone to pinyin
-    per_character: labels are of a character and a reading, not of a reading
-    """
+    """Sentences of simplified hanzi and marks to pinyin; safe to call from several threads."""
 
     def __init__(
         self,
-        session: Session,
-        encode: Callable[[str], Sequence[int]],
-        polyphonic: dict[str, list[str]],
-        monophonic: dict[str, str],
-        to_pinyin: dict[str, str],
+        folder: str | Path,
         *,
-        per_character: bool = False,
-        is_masked: bool = True,
+        vocabulary: Vocabulary | None = None,
+        session: Session | None = None,
+        num_threads: int = 2,
     ) -> None:
-        self._session, self._encode, self._to_pinyin = session, encode, to_pinyin
-        self._labels = _labels(polyphonic, per_character)
-        places = {label: place for place, label in enumerate(self._labels)}
-        self._allowed = {
-            character: [places[_label(character, each, per_character)] for each in readings]
-            for character, readings in polyphonic.items()
-        }
-        self._ids = {character: number for number, character in enumerate(sorted(polyphonic))}
-        self._monophonic = {
-            character: reading
-            for character, reading in monophonic.items()
-            if character not in _NOT_LISTED
-        }
-        self._is_masked = is_masked
+        """Open an official folder.
+
+        vocabulary: tokens of the network, those of the Chinese RoBERTa; None looks for a vocab.txt
+                    or tokenizer.json in the folder
+        session:    replaces the one over g2pW.onnx
+        Raises ModelError for a folder that is not whole, UsageError without opencc.
+        """
+        folder = Path(folder)
+        self._tables = Tables.load(folder)
+        self._vocabulary = vocabulary or Vocabulary.load(folder)
+        self._session = session or _open_session(folder / NETWORK, num_threads)
+        _to_traditional("")  # tell at once when the library is missing
 
     def __call__(self, sentence: str) -> list[str]:
-        """Pinyin with tone of each character of a normalised sentence; marks as they are."""
+        """One reading per character of one sentence; marks are themselves."""
+        return self.pinyin([sentence])[0]
+
+    def pinyin(self, sentences: Sequence[str]) -> list[list[str]]:
+        """One reading per character of every sentence, such as `zhong1`; marks are themselves."""
+        return [self._read(sentence) for sentence in sentences]
+
+    def _read(self, sentence: str) -> list[str]:
         readings = read_sentence(sentence)
-        if len(readings) != len(sentence):
-            return readings
-        traditional = to_traditional(sentence)
-        asked = [
-            place
-            for place, character in enumerate(traditional)
-            if character in self._allowed and character not in _NOT_ASKED
-        ]
-        for place, reading in zip(asked, self._ask(traditional, asked), strict=True):
-            readings[place] = self._pinyin(reading) or readings[place]
-        for place, character in enumerate(traditional):
-            if place not in asked and character in self._monophonic:
-                listed = self._pinyin(self._monophonic[character])
-                readings[place] = listed or readings[place]
+        if len(readings) != len(sentence):  # never seen; whole runs of foreign signs may join
+            readings = [reading for sign in sentence for reading in read_sentence(sign)]
+        traditional = _to_traditional(sentence)
+        for place, sign in enumerate(traditional):
+            readings[place] = self._tables.fixed_reading(sign) or readings[place]
+        asked = [place for place, sign in enumerate(traditional) if self._tables.is_asked(sign)]
+        for group in _windows(asked):
+            for place, reading in zip(group, self._ask(traditional, group), strict=True):
+                readings[place] = reading or readings[place]
         return readings
 
-    def _pinyin(self, bopomofo: str) -> str | None:
-        body = self._to_pinyin.get(bopomofo[:-1])
-        return body + bopomofo[-1] if body else None
-
-    def _ask(self, sentence: str, places: list[int]) -> list[str]:
-        """The likeliest reading of the characters at `places`, one row of a batch for each."""
-        if not places:
-            return []
-        start = max(0, places[0] - _CONTEXT)
-        text = sentence[start : places[-1] + _CONTEXT + 1].lower()
-        ids = np.array([self._encode(text)] * len(places), dtype=np.int64)
-        characters = [sentence[place] for place in places]
-        inputs = {
+    def _ask(self, sentence: str, places: Sequence[int]) -> list[str | None]:
+        """What the network says of several characters of one sentence."""
+        start = max(0, places[0] - CONTEXT_CHARACTERS)
+        context = sentence[start : places[-1] + CONTEXT_CHARACTERS + 1]
+        ids = np.array([self._vocabulary.encode(context)] * len(places), dtype=np.int64)
+        signs = [sentence[place] for place in places]
+        inputs: dict[str, NDArray[Any]] = {
             "input_ids": ids,
             "token_type_ids": np.zeros_like(ids),
             "attention_mask": np.ones_like(ids),
-            "phoneme_mask": np.stack([self._mask(each) for each in characters]),
-            "char_ids": np.array([self._ids[each] for each in characters], dtype=np.int64),
+            "phoneme_mask": self._masks(signs),
+            "char_ids": np.array([self._tables.numbers[sign] for sign in signs], dtype=np.int64),
             "position_ids": np.array([place - start + 1 for place in places], dtype=np.int64),
         }
-        probabilities = np.asarray(self._session.run(None, inputs)[0])
-        labels = [self._labels[int(best)] for best in probabilities.argmax(axis=-1)]
-        return [label.rpartition(" ")[2] for label in labels]
-
-    def _mask(self, character: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """(labels,) 1 where the label is a reading of the character."""
-        mask = np.full(len(self._labels), 0.0 if self._is_masked else 1.0, dtype=np.float32)
-        mask[self._allowed[character]] = 1.0
-        return mask
-
-
-def load_pinyin(folder: Path, vocabulary: Path, *, num_threads: int = 1) -> Pinyin:
-    """How Chinese is read with the files of a folder `G2PWModel`, and the dictionary beside it.
-
-    vocabulary:  the folder of the Chinese BERT the checkpoints use
-    num_threads: of the network
-    raises:      ModelError for a file that is missing or damaged
-    """
-    missing = [name for name in _FILES if not (folder / name).is_file()]
-    if missing:
-        raise ModelError(
-            "the folder of g2pW lacks files",
-            seen=", ".join(missing),
-            cure="fetch G2PWModel again, or leave it out to read Chinese by dictionary",
-        )
-    settings = _read_settings(folder / "config.py")
-    reader = G2PW(
-        _open_session(folder / MODEL_FILE, num_threads),
-        Vocabulary.load(vocabulary).encode,
-        _read_polyphonic(folder / "POLYPHONIC_CHARS.txt"),
-        dict(_read_pairs(folder / "MONOPHONIC_CHARS.txt")),
-        _read_map(folder / "bopomofo_to_pinyin_wo_tune_dict.json"),
-        per_character=bool(settings.get("use_char_phoneme", False)),
-        is_masked=bool(settings.get("use_mask", True)),
-    )
-    return Pinyin(reader, find_readings(folder))
-
-
-def to_traditional(sentence: str) -> str:
-    """Simplified characters as Taiwan writes them; unchanged where the length would change."""
-    converted: str = _converter().convert(sentence)
-    return converted if len(converted) == len(sentence) else sentence
-
-
-@lru_cache(maxsize=1)
-def _converter() -> Any:
-    try:
-        from opencc import OpenCC
-    except ImportError as error:
-        raise UsageError(
-            "g2pW needs a library that is not installed",
-            seen="no package opencc",
-            cure="run: pip install 'kouji[gpt-sovits]'",
-        ) from error
-    return OpenCC("s2tw")
-
-
-def _label(character: str, reading: str, per_character: bool) -> str:
-    return f"{character} {reading}" if per_character else reading
-
-
-def _labels(polyphonic: dict[str, list[str]], per_character: bool) -> list[str]:
-    """The classes of the network, in their order."""
-    return sorted(
-        {
-            _label(character, reading, per_character)
-            for character, readings in polyphonic.items()
-            for reading in readings
-        }
-    )
-
-
-def _read_polyphonic(path: Path) -> dict[str, list[str]]:
-    readings: dict[str, list[str]] = {}
-    for character, reading in _read_pairs(path):
-        readings.setdefault(character, []).append(reading)
-    return readings
-
-
-def _read_pairs(path: Path) -> list[tuple[str, str]]:
-    """Lines of a character, a tabulator, a reading."""
-    pairs = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        character, tab, reading = line.strip().partition("\t")
-        if not line.strip():
-            continue
-        if not (character and tab and reading):
+        probabilities = self._session.run(None, inputs)[0]
+        if probabilities.shape != inputs["phoneme_mask"].shape:
             raise ModelError(
-                f"line {number} of {path.name} is no reading",
-                seen=line[:80],
-                allowed="a character, a tabulator, bopomofo with tone",
-                cure="fetch the file again",
+                "the network of g2pW does not fit its tables",
+                seen=f"{probabilities.shape} probabilities",
+                allowed=f"{inputs['phoneme_mask'].shape}, queries and labels",
+                cure="take all files from one G2PWModel folder",
             )
-        pairs.append((character, reading))
-    return pairs
+        return [self._tables.reading(int(label)) for label in np.argmax(probabilities, axis=1)]
+
+    def _masks(self, signs: Sequence[str]) -> NDArray[np.float32]:
+        """(queries, labels) 1 for the readings a character can have, all 1 without a mask."""
+        masks = np.ones((len(signs), len(self._tables.labels)), dtype=np.float32)
+        if self._tables.uses_mask:
+            masks[:] = 0
+            for row, sign in enumerate(signs):
+                masks[row, list(self._tables.asked[sign])] = 1
+        return masks
 
 
-def _read_map(path: Path) -> dict[str, str]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path.name} is damaged", seen=error, cure="fetch it again") from error
-    return {str(bopomofo): str(pinyin) for bopomofo, pinyin in dict(content).items()}
+def _windows(places: Iterable[int]) -> Iterator[list[int]]:
+    """Places in groups whose context fits the network."""
+    group: list[int] = []
+    for place in places:
+        if group and place - group[0] + 2 * CONTEXT_CHARACTERS + 1 > MAX_CHARACTERS:
+            yield group
+            group = []
+        group.append(place)
+    if group:
+        yield group
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
-    """Constants assigned in a Python file, which is read and never run."""
-    if not path.is_file():
-        return {}
-    try:
-        tree = ast.parse(path.read_text("utf-8"))
-    except SyntaxError as error:
-        raise ModelError(f"{path.name} is damaged", seen=error, cure="fetch it again") from error
-    return {
-        target.id: node.value.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+def _to_traditional(sentence: str) -> str:
+    """Simplified to Taiwan's characters, sign by sign where a phrase would change its length."""
+    converter = _converter()
+    converted = str(converter.convert(sentence))
+    if len(converted) == len(sentence):
+        return converted
+    signs = (str(converter.convert(sign)) for sign in sentence)
+    return "".join(new if len(new) == 1 else old for old, new in zip(sentence, signs, strict=True))
 
 
 def _open_session(path: Path, num_threads: int) -> Session:
@@ -250,6 +143,21 @@ def _open_session(path: Path, num_threads: int) -> Session:
         session: Session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # onnxruntime has a dozen kinds, none of them documented
-        raise ModelError("g2pW.onnx cannot be opened", seen=error, cure="fetch it again") from error
+    except Exception as error:  # the library raises classes of its own for every bad file
+        raise ModelError(
+            "the network of g2pW cannot be opened", seen=f"{path}: {error}", cure="fetch it again"
+        ) from error
     return session
+
+
+@lru_cache(maxsize=1)
+def _converter() -> Any:
+    try:
+        from opencc import OpenCC
+    except ImportError as missing:
+        raise UsageError(
+            "g2pW needs the library opencc",
+            seen="it is not installed",
+            cure="run pip install 'kouji[gpt-sovits]'",
+        ) from missing
+    return OpenCC("s2tw")
