@@ -283,6 +283,7 @@ class FakeDevice:
     """Calls decoders directly; knows the two errors above."""
 
     torch_device = torch.device("cpu")
+    total_memory = free_memory = 8 << 30
 
     def __init__(self) -> None:
         self.num_releases = 0

@@ -5,44 +5,25 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
-from fake_model import FakeDevice, FakeSegment, Mishap, fake_model
+from engine_harness import assert_equal, make_request, small_engine, streamed
+from fake_model import FakeSegment, Mishap, fake_model
 
+from kouji.config import Settings
 from kouji.engine.engine import Engine
-from kouji.engine.request import EngineRequest, EngineResult
+from kouji.engine.request import MAX_SEED, EngineRequest, segment_seed
 from kouji.engine.settings import EngineSettings
-from kouji.models.stages import RenderOptions, SpeechModel
-
-SMALL = EngineSettings(max_seats=4, max_positions=400, render_wait_ms=0.5)
+from kouji.engine.trace import Trace
+from kouji.errors import ConfigError, KoujiError, TextError, UsageError
+from kouji.models.stages import RenderOptions, SamplingOptions
 
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    with Engine(SMALL, device=FakeDevice()) as made:
+    with small_engine() as made:
         yield made
-        assert_empty(made)
-
-
-def assert_empty(engine: Engine) -> None:
-    """No request is left behind and no seat is lost."""
-    engine.check_integrity()
-    stats = engine.stats()
-    assert (stats.num_requests, stats.seats_used, stats.rows) == (0, 0, {})
-
-
-def make_request(
-    model: SpeechModel, *segments: FakeSegment | str, voice: str = "anna", **options: Any
-) -> EngineRequest:
-    """A request for pieces of text."""
-    pieces = tuple(FakeSegment(part) if isinstance(part, str) else part for part in segments)
-    return EngineRequest(model, pieces or (FakeSegment("hello"),), voice, **options)
-
-
-def streamed(request: EngineRequest) -> EngineRequest:
-    return replace(request, render=RenderOptions(is_streamed=True))
 
 
 def test_a_request_is_spoken_in_order(engine: Engine) -> None:
@@ -79,12 +60,6 @@ def test_company_changes_nothing(engine: Engine, has_decoder: bool, is_streamed:
     assert largest > 1, "they did meet"
 
 
-def assert_equal(one: EngineResult, other: EngineResult) -> None:
-    assert one.outcomes == other.outcomes
-    for mine, yours in zip(one.segments, other.segments, strict=True):
-        np.testing.assert_array_equal(mine, yours)
-
-
 @pytest.mark.parametrize("has_decoder", [True, False])
 def test_a_stream_is_the_whole(engine: Engine, has_decoder: bool) -> None:
     """Promise 2."""
@@ -110,3 +85,113 @@ def test_seeds_and_weights_are_heard(engine: Engine) -> None:
     for other in others:
         made = engine.submit(other).result().samples
         assert len(made) != len(sound) or not np.array_equal(made, sound)
+
+
+def test_prompts_that_come_again_are_kept(engine: Engine) -> None:
+    model = fake_model()
+    request = make_request(model, "the same words", "and others")
+    results = [engine.submit(request).result() for _ in range(4)]
+    for result in results[1:]:
+        assert_equal(result, results[0])
+    assert model.decoder.num_prefills == 4, "twice each; the second time they were kept"
+    stats = engine.stats()
+    assert (stats.prefix_hits, stats.prefix_misses) == (4, 4)
+
+
+def test_other_weights_do_not_share_kept_prompts(engine: Engine) -> None:
+    for name in ("one", "two", "one", "two", "one", "two"):
+        model = fake_model(name)
+        alone = engine.submit(make_request(model, "the same words", seed=3)).result()
+        with small_engine(prefix_bytes=0) as fresh:
+            assert_equal(
+                fresh.submit(make_request(model, "the same words", seed=3)).result(), alone
+            )
+
+
+def test_caches_of_other_shapes_are_opened_beside_each_other(engine: Engine) -> None:
+    models = [fake_model("one"), fake_model("two", cache_key="other"), fake_model("three")]
+    tickets = [engine.submit(make_request(model, "hello", "world")) for model in models]
+    for ticket in tickets:
+        ticket.result()
+    assert engine.stats().seats == {"fake": 4, "other": 4}
+
+
+REFUSED = [
+    ({"segments": ()}, "no segments"),
+    ({"seed": -1}, "seed"),
+    ({"seed": MAX_SEED + 1}, "seed"),
+    ({"sampling": SamplingOptions(temperature=-1.0)}, "temperature"),
+    ({"sampling": SamplingOptions(top_p=1.5)}, "top_p"),
+    ({"sampling": SamplingOptions(repetition_penalty=float("nan"))}, "repetition_penalty"),
+    ({"render": RenderOptions(speed=0.0)}, "speed"),
+    ({"deadline_seconds": 0.0}, "deadline_seconds"),
+    ({"segments": (FakeSegment("ok"), FakeSegment("x", 12, "bad"))}, "can be spoken"),
+    ({"segments": (FakeSegment("long", 5000),)}, "too long for the cache.*allowed: at most 400"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED)
+def test_bad_requests_are_refused_before_anything_is_computed(
+    engine: Engine, change: dict[str, object], message: str
+) -> None:
+    """Promise 6."""
+    mishap = Mishap()
+    request = replace(make_request(fake_model(mishap=mishap)), **change)  # type: ignore[arg-type]
+    with pytest.raises(KoujiError, match=message) as caught:
+        engine.submit(request)
+    assert isinstance(caught.value, UsageError | TextError)
+    assert mishap.batches == []
+    assert engine.stats().num_requests == 0
+
+
+def test_a_bad_segment_without_decode_stage_fails_alone(engine: Engine) -> None:
+    model = fake_model(has_decoder=False)
+    bad = engine.submit(make_request(model, FakeSegment("x", 12, "bad")))
+    good = engine.submit(make_request(model, "hello"))
+    with pytest.raises(TextError):
+        bad.result()
+    assert len(good.result().samples) == 5 * 8
+
+
+def test_a_trace_tells_when_what_was_done() -> None:
+    trace = Trace.of()
+    with Engine(EngineSettings(max_seats=2, max_positions=400), trace=trace) as engine:
+        request = make_request(fake_model(), "hello", FakeSegment("world", 20))
+        engine.submit(request).result()
+    stages = [event.stage for event in trace.events]
+    assert stages[0] == "arrive"
+    assert stages[-1] == "finished"
+    assert {"begin", "step", "acoustic", "vocode", "first_audio"} <= set(stages)
+    assert {event.request for event in trace.events} == {request.id}
+    assert all(event.start <= event.end for event in trace.events)
+    assert max(event.batch for event in trace.events) == 2
+
+
+def test_statistics_count_what_happened(engine: Engine) -> None:
+    for _ in range(3):
+        engine.submit(make_request(fake_model(), "hello")).result()
+    stats = engine.stats()
+    assert stats.ended == {"finished": 3}
+    assert (stats.num_tokens, stats.num_retries) == (36, 0)
+    assert sum(stats.batches["step"].values()) == 3 * 12
+    assert len(stats.first_audio_seconds) == 3
+
+
+def test_segment_seeds_are_apart() -> None:
+    seeds = {segment_seed(seed, index) for seed in (0, 1, 2, MAX_SEED) for index in range(500)}
+    assert len(seeds) == 2000
+    assert all(0 <= seed <= MAX_SEED for seed in seeds)
+
+
+def test_the_operators_settings_reach_the_engine() -> None:
+    made = EngineSettings.from_settings(
+        Settings(engine_seats=3, render_batch=2, render_wait_ms=9.0)
+    )
+    assert (made.max_seats, made.render_batch, made.render_wait_ms) == (3, 2, 9.0)
+    with pytest.raises(ConfigError, match="render_batch"):
+        EngineSettings(render_batch=0)
+
+
+def test_a_request_knows_its_defaults() -> None:
+    request = EngineRequest(fake_model(), (FakeSegment("x"),))
+    assert request.id != EngineRequest(fake_model(), (FakeSegment("x"),)).id

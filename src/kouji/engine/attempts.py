@@ -1,7 +1,9 @@
 """From logits to tokens: draws of all rows at once, and what the guard makes of them.
 
-A segment in which the model went astray is decoded again with another seed, as long as nobody
-has heard any of it; of several bad attempts the least damaged is spoken, up to its fault.
+A segment in which the model went astray is decoded again with another seed, as long as no
+sound can have been made of it; of several bad attempts the least damaged is spoken, up to its
+fault. Whether sound can have been made is a matter of token counts, never of time, so that
+company changes nothing.
 A second attempt costs no prefill: the prompt still lies in the row's slot.
 """
 
@@ -121,4 +123,4 @@ class Attempts:
     @staticmethod
     def _may_retry(row: SegmentRow) -> bool:
         guard = row.job.request.guard
-        return guard.is_on and len(row.attempts) <= guard.max_retries and not row.num_handed_over
+        return guard.is_on and len(row.attempts) <= guard.max_retries and not row.is_committed

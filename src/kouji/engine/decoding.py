@@ -29,7 +29,10 @@ class StepDevice(Faults, Protocol):
 
     @property
     def torch_device(self) -> torch.device: ...
-
+    @property
+    def total_memory(self) -> int: ...
+    @property
+    def free_memory(self) -> int: ...
     def run_step(
         self,
         decoder: Decoder,

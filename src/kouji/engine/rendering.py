@@ -17,6 +17,7 @@ from kouji.engine.attempts import Failures
 from kouji.engine.isolation import Isolation
 from kouji.engine.jobs import Phase
 from kouji.engine.rows import SegmentRow
+from kouji.engine.settings import EngineSettings
 from kouji.errors import EngineFailed
 from kouji.models.stages import RenderRow
 
@@ -25,13 +26,9 @@ class Rendering:
     """Runs rows of any renderer, one batch of one renderer at a time."""
 
     def __init__(
-        self, isolation: Isolation, *, guard_horizon: int, clock: Callable[[], float]
+        self, isolation: Isolation, settings: EngineSettings, clock: Callable[[], float]
     ) -> None:
-        """Begin.
-
-        guard_horizon: newest tokens of a streamed row the renderer is not given yet
-        """
-        self._isolation, self._horizon, self._clock = isolation, guard_horizon, clock
+        self._isolation, self._settings, self._clock = isolation, settings, clock
 
     def begin(self, rows: Sequence[SegmentRow]) -> Failures:
         """Open rows of a family without decode stage."""
@@ -96,7 +93,7 @@ class Rendering:
         [row] = rows
         is_final = row.phase is Phase.RENDER
         if is_final and row.heard_attempt is not row.attempt:
-            row.forget_sound()  # it was made of tokens that are not to be heard
+            row.forget_sound()  # it was given tokens that are not to be heard
         tokens = self._heard_tokens(row)
         if is_final and not tokens:
             row.phase = Phase.DONE  # the decoder had nothing to say; the outcome warns of it
@@ -114,8 +111,15 @@ class Rendering:
             return row.attempt.tokens[: row.num_fed] if len(tokens) < row.num_fed else tokens
         if not row.job.request.render.is_streamed:
             return []
-        horizon = self._horizon if row.job.request.guard.is_on else 0
-        return row.attempt.tokens[: max(0, len(row.attempt.tokens) - horizon)]
+        return row.attempt.tokens[: max(0, len(row.attempt.tokens) - self._withheld(row))]
+
+    def _withheld(self, row: SegmentRow) -> int:
+        """How many of the newest tokens a renderer is not given yet."""
+        if not row.job.request.guard.is_on:
+            return 0
+        settings = self._settings
+        seconds = settings.guard_seconds_later if row.index else settings.guard_seconds
+        return round(seconds * row.decoder.token_rate_hz)
 
     def _acoustic(self, rows: Sequence[SegmentRow]) -> list[None]:
         rows[0].job.request.model.renderer.acoustic(_renders(rows))
@@ -131,6 +135,8 @@ class Rendering:
         if has_advanced or not (row.acoustic_cost or row.vocode_cost):
             row.ready_since = self._clock()
         row.acoustic_cost, row.vocode_cost = row.render.acoustic_cost, row.render.vocode_cost
+        if row.phase is Phase.DECODE:
+            row.is_committed |= row.acoustic_cost > 0 or row.vocode_cost > 0
         if row.phase is not Phase.RENDER:
             return
         if row.render.is_done:

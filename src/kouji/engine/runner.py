@@ -6,10 +6,12 @@ runs on the one thread that owns the device.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import cast
 
 from kouji.engine.attempts import Attempts, Failures
+from kouji.engine.budget import Memory, Seats, plan_seats
 from kouji.engine.decoding import Decoding, StepDevice
 from kouji.engine.isolation import Isolation
 from kouji.engine.jobs import Action
@@ -18,7 +20,10 @@ from kouji.engine.rendering import Rendering
 from kouji.engine.rows import SegmentRow
 from kouji.engine.settings import EngineSettings
 from kouji.engine.slots import PrefixStore
+from kouji.errors import ConfigError
 from kouji.models.stages import Decoder, KVCache
+
+log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -33,9 +38,7 @@ class Runner:
         self.isolation = Isolation(device, self._relieve)
         self.attempts = Attempts(self.pools, self.isolation)
         self._decoding = Decoding(device, self.isolation, self.pools, self.attempts)
-        self._rendering = Rendering(
-            self.isolation, guard_horizon=settings.guard_horizon, clock=clock
-        )
+        self._rendering = Rendering(self.isolation, settings, clock)
 
     def run(self, action: Action) -> Failures:
         """Compute one batch.
@@ -58,8 +61,25 @@ class Runner:
         return failures + self._rendering.feed([row for row in rows if id(row) not in failed])
 
     def _open_cache(self, decoder: Decoder) -> KVCache:
-        """As many seats as the operator wants, or as memory holds."""
-        return decoder.new_cache(self._settings.max_seats or 16, self._settings.max_positions)
+        """As many seats as the operator wants, or as memory holds and the device can use."""
+        try:
+            seats = self._plan(decoder)
+        except ConfigError:
+            self._relieve()  # caches of families nobody speaks just now
+            seats = self._plan(decoder)
+        log.info("%s: %s", decoder.cache_key, seats.reason)
+        return decoder.new_cache(seats.count, seats.num_positions)
+
+    def _plan(self, decoder: Decoder) -> Seats:
+        settings, device = self._settings, self._device
+        return plan_seats(
+            Memory(device.total_memory, device.free_memory),
+            decoder.slot_bytes(settings.max_positions),
+            settings.max_positions,
+            kind=device.torch_device.type,
+            max_seats=settings.max_seats,
+            memory_bytes=settings.memory_bytes,
+        )
 
     def _relieve(self) -> None:
         self.pools.relieve()

@@ -26,8 +26,9 @@ class EngineSettings:
     segments_ahead: segments of one request worked on beyond the one being heard; 0: one a seat
     buffer_seconds: audio nobody has read yet, after which a request is rendered no further
     prefix_bytes:  for prompts kept because they came more than once; 0 keeps none
-    guard_horizon: newest tokens of a streamed row that are withheld from the renderer, so that
-                   a fault that shows in them can still be undone
+    guard_seconds: newest tokens of a streamed request's first segment that are withheld from
+                   the renderer, so that a fault that shows in them can still be undone
+    guard_seconds_later: the same of its later segments, which nobody waits for yet
     """
 
     device: str = "auto"
@@ -41,7 +42,8 @@ class EngineSettings:
     segments_ahead: int = 0
     buffer_seconds: float = 60.0
     prefix_bytes: int = 256 << 20
-    guard_horizon: int = 10
+    guard_seconds: float = 0.4
+    guard_seconds_later: float = 2.4
 
     def __post_init__(self) -> None:
         at_least_one = ("render_batch", "max_positions")
