@@ -81,11 +81,12 @@ class _StripStep(StepAttention):
     def __init__(self, cache: StripCache, slots: Tensor, lengths: Tensor) -> None:
         self.cache = cache
         self.num_rows = len(slots)
-        longest = int(lengths.max()) + 1
-        assert longest <= cache.num_positions, "a row outgrew its slot"
-        self.num_strips = -(-longest // STRIP)
-        positions = torch.arange(self.num_strips * STRIP)
-        self.is_unseen = (positions > lengths.unsqueeze(1)).unsqueeze(1)
+        self.shortest, self.longest = int(lengths.min()) + 1, int(lengths.max()) + 1
+        assert self.longest <= cache.num_positions, "a row outgrew its slot"
+        self.num_strips = -(-self.longest // STRIP)
+        positions = torch.arange(self.longest)
+        # Only what the longest row has beyond the shortest needs a mask at all.
+        self.is_unseen = (positions[self.shortest :] > lengths.unsqueeze(1)).unsqueeze(1)
         self._index_keys(slots, lengths)
         self._index_values(slots, lengths, positions)
         self._index_new(slots, lengths)
@@ -130,7 +131,9 @@ class _StripStep(StepAttention):
         cache.flat[layer].put_(self.new, kv)
         q = q.view(rows, heads, 1, width).expand(-1, -1, self.num_strips, -1).reshape(-1)
         scores = _weighted_sums(cache.key_rows[layer], self.key_rows, self.key_bags, q)
-        scores = scores.view(rows, heads, -1).masked_fill_(self.is_unseen, -math.inf)
+        scores = scores.view(rows, heads, -1)[:, :, : self.longest]
+        if self.shortest < self.longest:
+            scores[:, :, self.shortest :].masked_fill_(self.is_unseen, -math.inf)
         weights = scores.softmax(-1).view(-1)
         seen = _weighted_sums(cache.value_rows[layer], self.value_rows, self.value_bags, weights)
         return seen.view(rows, -1)
