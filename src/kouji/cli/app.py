@@ -13,9 +13,11 @@ from kouji.cli.check_machine import doctor
 from kouji.cli.cut import slice_recording
 from kouji.cli.demo import demo
 from kouji.cli.judge import evaluate
+from kouji.cli.load_check import load_check
 from kouji.cli.marks import watermark_app
 from kouji.cli.pack import pack
 from kouji.cli.prepare import prepare
+from kouji.cli.pull import pull
 from kouji.cli.say import say
 from kouji.cli.teach import train
 from kouji.cli.voice import voice_app
@@ -53,6 +55,8 @@ def _main(
 app.command("say")(say)
 app.add_typer(voice_app, name="voice")
 app.command("demo")(demo)
+app.command("pull")(pull)
+app.command("load-check")(load_check)
 app.command("doctor")(doctor)
 app.command("slice")(slice_recording)
 app.add_typer(watermark_app, name="watermark")

@@ -167,10 +167,11 @@ class Downloader:
         _mark_path(part).unlink(missing_ok=True)
 
     def _given_up(self, path: str, error: Exception) -> ModelError:
+        never = isinstance(error, httpx.ConnectError)
         return ModelError(
-            "the connection to the hub broke, again and again",
+            "the hub cannot be reached" if never else "the connection to the hub broke too often",
             seen=f"{self.source.url(path)}: {error or type(error).__name__}",
-            cure="run the same command again: it continues; or try another hub or a mirror",
+            cure="run the same command again, it continues; or try --hub, or a mirror: --endpoint",
         )
 
 

@@ -211,8 +211,16 @@ class _Job:
 
     def _ask(self, file: RemoteFile) -> FileFacts:
         """What the hub says, where the catalogue does not say it all."""
-        if file.sha256 and file.size and _is_commit(self.source.place.revision):
-            return FileFacts(file.size, file.sha256, self.source.place.revision)
+        if file.sha256 and file.size:
+            return FileFacts(file.size, file.sha256)
+        try:
+            return self._facts(file)
+        except ModelError:
+            if file.sha256 is None:
+                raise
+            return FileFacts()  # only the size was asked for; the content is proven by its hash
+
+    def _facts(self, file: RemoteFile) -> FileFacts:
         for wait in (1.0, 2.0, None):
             try:
                 return self.source.facts(self.client, file.path)

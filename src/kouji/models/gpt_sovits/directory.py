@@ -21,6 +21,7 @@ from kouji.models.gpt_sovits.containers import (
     RawCheckpoint,
     read_checkpoint,
     require_speakable,
+    upstream_version,
 )
 from kouji.models.gpt_sovits.weights import sovits_config, t2s_config
 
@@ -245,6 +246,10 @@ def _detail(checkpoint: RawCheckpoint) -> str:
         "/".join(sorted(kind for kind in kinds if "float" in kind)),
         checkpoint.info,
     ]
+    if checkpoint.kind == "sovits":
+        verdict = upstream_version(checkpoint)
+        if verdict.model != checkpoint.version:
+            facts.append(f"the official code takes it for {verdict.model}, by {verdict.reason}")
     return ", ".join(fact for fact in facts if fact)
 
 
