@@ -17,7 +17,7 @@ from typing import Any
 
 from kouji.errors import ConfigError
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 HUBS = ("huggingface", "modelscope")
 CONSENT_POLICIES = ("attest", "strict", "off")
 LOG_LEVELS = ("debug", "info", "warning", "error")

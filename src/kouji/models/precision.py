@@ -5,6 +5,9 @@ Rule, by measurement: bfloat16 matrix products run 2 to 6 times faster than floa
 CPUs with AMX or AVX512-BF16 and slower on all others; Volta and Turing compute float16
 but only emulate bfloat16; from Ampere on bfloat16 is as fast as float16 and cannot
 overflow.
+
+int8 is never chosen here: it means weights of the decode stage alone, and whether it wins there
+is measured by `decode_precision`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from kouji.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["float32", "float16", "bfloat16"]
+Precision = Literal["float32", "float16", "bfloat16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 VOLTA = (7, 0)  # first with float16 tensor cores
@@ -50,7 +53,7 @@ class PrecisionChoice(NamedTuple):
 def choose_precision(facts: DeviceFacts, override: str | None = None) -> PrecisionChoice:
     """Choose the number format for a device; an explicit `override` wins.
 
-    Raises ConfigError if `override` is none of `PRECISIONS`.
+    Raises ConfigError if `override` is none of `PRECISIONS`, or int8 on another device than a CPU.
     """
     if override is not None and override != "auto":
         return _overridden(facts, override)
@@ -79,6 +82,9 @@ def _overridden(facts: DeviceFacts, override: str) -> PrecisionChoice:
         raise ConfigError(
             "unknown precision", seen=override, allowed=", ".join(("auto", *PRECISIONS))
         )
+    if override == "int8" and facts.device != "cpu":
+        allowed = "float32, float16, bfloat16"
+        raise ConfigError("int8 weights are for CPUs", seen=facts.device, allowed=allowed)
     advised = choose_precision(facts)
     note = "" if advised.precision == override else f"; the rule says {advised.precision}"
     return PrecisionChoice(override, f"asked for{note}")
