@@ -174,6 +174,20 @@ def test_static_path_within_a_bucket(network: T2S) -> None:
     assert torch.allclose(static.step(*row, cache, num_positions=32), whole, atol=1e-5)
 
 
+def test_static_step_reads_no_tensor(network: T2S) -> None:
+    """On the meta device there is nothing to read: what runs there can be recorded on a GPU."""
+    static = T2SDecoder(network, "tiny", device="meta")
+    cache = static.new_cache(4, 64)
+    rows = [torch.empty(3, dtype=torch.int64, device="meta") for _ in range(4)]
+    assert static.step(*rows, cache, num_positions=32).shape == (3, TINY.vocabulary)
+
+
+def test_a_cache_made_in_inference_mode_can_be_written_outside(decoder: T2SDecoder) -> None:
+    with torch.inference_mode():
+        cache = decoder.new_cache(2, 100)
+    cache.copy_in(1, cache.copy_out(0, 50))
+
+
 def test_a_kept_prefix_stands_for_prefill(decoder: T2SDecoder) -> None:
     prompt = decoder.prompt(text(9), voice())
     cache = decoder.new_cache(3, 200)

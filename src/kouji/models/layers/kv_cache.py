@@ -43,7 +43,8 @@ class CacheLayout:
     def allocate(self, num_slots: int, num_positions: int) -> SlotCache:
         """Take memory for slots of at least so many positions."""
         kind = StripCache if self.is_strips else RowCache
-        return kind(self, num_slots, self.rounded(num_positions))
+        with torch.inference_mode(False):  # so that it may be written inside that mode and outside
+            return kind(self, num_slots, self.rounded(num_positions))
 
 
 class KeptPrefix(NamedTuple):
