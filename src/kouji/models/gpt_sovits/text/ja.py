@@ -117,7 +117,8 @@ def _full_context_labels(part: str) -> list[str]:
     numbers = _arabic_numbers([str(word["string"]) for word in words])
     if numbers is not None:
         words = library.run_frontend(numbers, **options)
-    return list(library.make_label(words))
+    is_heard = any(word["mora_size"] for word in words)
+    return list(library.make_label(words)) if is_heard else []  # the library complains aloud
 
 
 def _arabic_numbers(words: list[str]) -> str | None:
