@@ -116,10 +116,12 @@ class Sampler:
         keys = torch.tensor(row_keys(batch.seeds, steps)).unsqueeze(1).to(self.device)
         winner = (weights / exponential(keys, ids)).argmax(dim=1, keepdim=True)
         token = ids.gather(1, winner)
-        self._penalties[batch.index, token.squeeze(1)] = batch.vectors.penalty.squeeze(1)
+        token = token.squeeze(1)
         # One transfer for all three: a float64 holds every token id exactly.
-        facts = torch.stack((token.squeeze(1).double(), argmax.double(), best.double()))
-        return _report(facts.tolist(), eos, stops_on_argmax)
+        facts = torch.stack((token.double(), argmax.double(), best.double())).tolist()
+        # Last, so that a draw that failed halfway can be made again and comes out the same.
+        self._penalties[batch.index, token] = batch.vectors.penalty.squeeze(1)
+        return _report(facts, eos, stops_on_argmax)
 
     def _forbid_end(
         self, penalised: Tensor, steps: Sequence[int], min_tokens: Sequence[int], eos: int
