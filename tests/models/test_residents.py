@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kouji.models.residents import Residents
 from kouji.errors import EngineBusy, ModelError
+from kouji.models.residents import Residents
 
 
 class Weights:
