@@ -34,13 +34,17 @@ class FakeJob(Job):
             client, len(lengths), lane=lane, render_lane=lane, pool=pool, deadline=deadline
         )
         self.lengths, self.left = lengths, list(lengths)
-        self.has_left = self.is_slow = False
+        self.has_left = self.is_slow = self.is_streamed = False
         self.heard: list[int] = []
         self.ends: list[str] = []
 
     @property
     def is_cancelled(self) -> bool:
         return self.has_left
+
+    @property
+    def is_in_haste(self) -> bool:
+        return self.is_streamed and not self.has_spoken
 
     @property
     def is_full(self) -> bool:
@@ -264,6 +268,19 @@ def test_segments_ahead_are_bounded() -> None:
         runner.turn()
         assert len(job.rows) <= 2
     assert job.heard == list(range(6))
+
+
+def test_a_listener_waits_for_one_prompt_and_a_small_batch() -> None:
+    runner = FakeRunner(Limits(seats=8, batch=8))
+    job = runner.add(FakeJob([4] * 12))
+    job.is_streamed = True
+    while not job.has_spoken:
+        assert runner.turn()
+        assert len(job.rows) <= 2
+    assert len(runner.actions[0].rows) == 1
+    runner.run()
+    assert max(len(action.rows) for action in runner.actions) > 2
+    assert job.ends == ["finished"]
 
 
 SCRIPT = st.lists(

@@ -82,7 +82,7 @@ class Attempts:
         rows = [row for row, _ in todo]
         decoder = rows[0].decoder
         drawn = self._pools.sampler(decoder).draw(
-            torch.cat([logits for _, logits in todo]),
+            torch.cat([logits for _, logits in todo]) if len(todo) > 1 else todo[0][1],
             [row.seated.slot for row in rows],
             [len(row.attempt.tokens) for row in rows],
             min_tokens=[row.seated.prompt.min_tokens for row in rows],

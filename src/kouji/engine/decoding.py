@@ -136,14 +136,16 @@ class Decoding:
         seats = [row.seated for row in rows]
         written = [len(row.attempt.tokens) - 1 for row in rows]  # generated tokens in the slot
         places = list(zip(seats, written, strict=True))
-        logits = self._device.run_step(
-            decoder,
-            torch.tensor([row.attempt.tokens[-1] for row in rows]),
-            torch.tensor([seat.prompt.next_position + count for seat, count in places]),
-            torch.tensor([seat.prompt.num_positions + count for seat, count in places]),
-            torch.tensor([seat.slot for seat in seats]),
-            self._pools.cache(decoder),
+        inputs = torch.tensor(
+            [
+                [row.attempt.tokens[-1] for row in rows],
+                [seat.prompt.next_position + count for seat, count in places],
+                [seat.prompt.num_positions + count for seat, count in places],
+                [seat.slot for seat in seats],
+            ]
         )
+        cache = self._pools.cache(decoder)
+        logits = self._device.run_step(decoder, *inputs.unbind(), cache)
         return list(logits[:, None].unbind())
 
 

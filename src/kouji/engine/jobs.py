@@ -71,6 +71,11 @@ class Job:
         self.has_spoken = False
 
     @property
+    def is_in_haste(self) -> bool:
+        """Somebody listens already, and has heard nothing yet."""
+        return False
+
+    @property
     def is_cancelled(self) -> bool:
         """The caller has left."""
         return False

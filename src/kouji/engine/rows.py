@@ -81,6 +81,11 @@ class SegmentRow(Row):
         return decoder
 
     @property
+    def has_news(self) -> bool:
+        """Its renderer may be given tokens: a stream always, a whole segment when complete."""
+        return self.phase is Phase.RENDER or self.job.request.render.is_streamed
+
+    @property
     def seated(self) -> Seat:
         """Its seat, which it has."""
         assert self.seat is not None
@@ -156,6 +161,10 @@ class LiveJob(Job):
         self._buffer_seconds = buffer_seconds
 
     @property
+    def is_in_haste(self) -> bool:
+        return self.request.render.is_streamed and not self.has_spoken
+
+    @property
     def is_cancelled(self) -> bool:
         return self.channel.is_cancelled
 
@@ -173,6 +182,11 @@ class LiveJob(Job):
 
     def make_row(self, index: int) -> SegmentRow:
         return SegmentRow(self, index)
+
+    @property
+    def has_sound(self) -> bool:
+        """Something can be handed over."""
+        return bool(self.rows) and (bool(self.rows[0].held) or self.rows[0].phase is Phase.DONE)
 
     def deliver(self) -> bool:
         """Hand over what can be heard now, in order.

@@ -58,7 +58,8 @@ class Runner:
         else:
             failures = self._decoding.step(rows)
         failed = {id(row) for row, _ in failures}
-        return failures + self._rendering.feed([row for row in rows if id(row) not in failed])
+        fed = [row for row in rows if row.has_news and id(row) not in failed]
+        return failures + self._rendering.feed(fed)
 
     def _open_cache(self, decoder: Decoder) -> KVCache:
         """As many seats as the operator wants, or as memory holds and the device can use."""

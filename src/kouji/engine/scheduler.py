@@ -34,6 +34,7 @@ class Scheduler:
     """Admission, turns, and the end of jobs. Not thread-safe: its owner locks."""
 
     QUEUE_PER_SEAT, REQUESTS_PER_SEAT = 4, 16
+    SEGMENTS_IN_HASTE = 2
 
     def __init__(self, limits: Limits, batcher: Batcher) -> None:
         self.jobs: list[Job] = []  # in order of arrival
@@ -154,6 +155,8 @@ class Scheduler:
 
     def _may_admit(self, job: Job) -> bool:
         ahead = self._limits.segments_ahead or self._seats(job)
+        if job.is_in_haste:  # every further row makes the steps to its first sound longer
+            ahead = min(ahead, self.SEGMENTS_IN_HASTE)
         num_open = job.num_admitted - job.num_delivered
         return job.num_admitted < job.num_segments and num_open < ahead and not job.is_full
 
@@ -167,8 +170,14 @@ class Scheduler:
         if not waiting:
             return None
         first = self._beginnings.choose(waiting, _is_awaited, _place)
-        mates = [row for row in waiting if row.job.lane == first.job.lane and row is not first]
-        return Action("begin", (first, *mates[: self._limits.batch - 1]))
+        # First segments do not wait for the prompts of later ones to be read.
+        mates = [
+            row
+            for row in waiting
+            if row.job.lane == first.job.lane and _is_awaited(row) == _is_awaited(first)
+        ]
+        mates = [first, *(row for row in mates if row is not first)]
+        return Action("begin", tuple(mates[: self._limits.batch]))
 
     def _step(self, _: float) -> Action | None:
         """All rows that decode in the lane whose turn it is."""

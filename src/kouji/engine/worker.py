@@ -203,7 +203,7 @@ class Worker:
         for job in jobs.values():
             if job.channel.is_closed:
                 continue
-            if job.deliver() and not job.has_spoken:
+            if job.has_sound and job.deliver() and not job.has_spoken:
                 self._first_audio(job)
             if job.is_finished:
                 self._end(job, None)
