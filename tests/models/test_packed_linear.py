@@ -15,6 +15,7 @@ from kouji.models.layers.packed_linear import (
     PackedLinear,
     can_pack,
     quantise,
+    wide_dtype,
 )
 
 TOLERANCES = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 6e-2, "int8": 1e-1}
@@ -48,13 +49,23 @@ def test_equals_linear(precision: LinearPrecision, is_relu: bool, rows: int) -> 
     assert torch.allclose(y.float(), wanted, rtol=0, atol=TOLERANCES[precision])
 
 
+@pytest.mark.usefixtures("_packing")
+@pytest.mark.parametrize("wide", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("has_product", [True, False])
 @pytest.mark.parametrize("rows", [1, INT8_ROWS + 1])
 @torch.inference_mode()
-def test_int8_without_fast_bfloat16(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr(packed_linear, "_has_fast_bfloat16", lambda: False)
+def test_int8_on_other_machines(
+    monkeypatch: pytest.MonkeyPatch, rows: int, has_product: bool, wide: torch.dtype
+) -> None:
+    monkeypatch.setattr(packed_linear, "wide_dtype", lambda: wide)
+    monkeypatch.setattr(packed_linear, "_has_int8_product", lambda: has_product)
     y = layer("int8")(numbers(rows, 64))
     wanted = F.linear(numbers(rows, 64), numbers(96, 64) / 8, numbers(96))
     assert torch.allclose(y.float(), wanted, rtol=0, atol=TOLERANCES["int8"])
+
+
+def test_wide_rows_are_never_multiplied_in_int8() -> None:
+    assert wide_dtype() in (torch.float32, torch.bfloat16)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])

@@ -9,6 +9,7 @@ number of rows beside it, which plain ones do not. Knows nothing of any model.
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from typing import Literal, get_args
 
@@ -67,7 +68,7 @@ class PackedLinear:
             self.is_packed = is_cpu and can_pack(self.dtype)
         self._weight_bytes = self.weight.numel() * self.weight.element_size()
         if self.is_packed:
-            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, PACKED_ROWS)
+            self.weight = pack(self.weight)
 
     @property
     def num_bytes(self) -> int:
@@ -78,33 +79,43 @@ class PackedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         """Map (rows, in) of any float type to (rows, out) in `dtype`."""
         x = x.to(self.dtype)
-        if self.is_packed:
-            return self._packed(x)
-        if self.scale is not None:
-            return self._quantised(x)
-        y = F.linear(x, self.weight, self.bias)
+        if self.scale is None:
+            return _multiply(x, self.weight, self.bias, self.is_packed, self.is_relu)
+        if x.shape[0] >= INT8_ROWS or not _has_int8_product():
+            return self._dequantised(x, self.scale)
+        y = torch._weight_int8pack_mm(x, self.weight, self.scale)
+        y = y if self.bias is None else y.add_(self.bias)
         return y.relu_() if self.is_relu else y
 
-    def _packed(self, x: Tensor) -> Tensor:
-        # One float32 row takes another kernel than two and may differ in the last bit: give it a
-        # companion, so that a row never depends on how many are computed with it.
-        is_lonely = x.shape[0] == 1 and self.dtype == torch.float32
-        rows = x.expand(2, -1).contiguous() if is_lonely else x
-        action = "relu" if self.is_relu else "none"
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, action, [], "")
-        return y[:1] if is_lonely else y
+    def _dequantised(self, x: Tensor, scale: Tensor) -> Tensor:
+        dtype = wide_dtype()
+        weight = self.weight.to(dtype).mul_(scale.to(dtype).unsqueeze(1))
+        bias = None if self.bias is None else self.bias.to(dtype)
+        is_packed = can_pack(dtype)
+        if is_packed:  # a fifth of a wide product's time, and saves half of it
+            weight = pack(weight)
+        return _multiply(x.to(dtype), weight, bias, is_packed, self.is_relu).to(self.dtype)
 
-    def _quantised(self, x: Tensor) -> Tensor:
-        assert self.scale is not None
-        if x.shape[0] < INT8_ROWS:
-            y = torch._weight_int8pack_mm(x, self.weight, self.scale)
-            y = y if self.bias is None else y.add_(self.bias)
-        else:
-            dtype = torch.bfloat16 if _has_fast_bfloat16() else torch.float32
-            weight = self.weight.to(dtype).mul_(self.scale.to(dtype).unsqueeze(1))
-            bias = None if self.bias is None else self.bias.to(dtype)
-            y = F.linear(x.to(dtype), weight, bias).to(self.dtype)
-        return y.relu_() if self.is_relu else y
+
+def pack(weight: Tensor) -> Tensor:
+    """Reorder (out, in) weights as oneDNN reads them; only where `can_pack`."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)
+    return packed
+
+
+def _multiply(
+    x: Tensor, weight: Tensor, bias: Tensor | None, is_packed: bool, is_relu: bool
+) -> Tensor:
+    if not is_packed:
+        y = F.linear(x, weight, bias)
+        return y.relu_() if is_relu else y
+    # One float32 row takes another kernel than two and may differ in the last bit: give it a
+    # companion, so that a row never depends on how many are computed with it.
+    is_lonely = x.shape[0] == 1 and x.dtype == torch.float32
+    rows = x.expand(2, -1).contiguous() if is_lonely else x
+    action = "relu" if is_relu else "none"
+    made: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, action, [], "")
+    return made[:1] if is_lonely else made
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,14 +138,35 @@ def can_pack(dtype: torch.dtype) -> bool:
         return False
     try:
         weight, x = torch.eye(16, dtype=dtype), torch.ones(2, 16, dtype=dtype)
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)
-        y = torch.ops.mkldnn._linear_pointwise(x, packed, None, "relu", [], "")
+        y = torch.ops.mkldnn._linear_pointwise(x, pack(weight), None, "relu", [], "")
     except (RuntimeError, AttributeError, TypeError):
         return False
     return torch.equal(y, x)
 
 
 @cache
-def _has_fast_bfloat16() -> bool:
+def wide_dtype() -> torch.dtype:
+    """What many rows are multiplied in once int8 weights are unpacked for them.
+
+    bfloat16 where the processor claims to multiply it and does: a claim can be switched off
+    behind torch's back, and is then several times slower than float32 instead of faster.
+    """
     facts = read_device_facts("cpu")
-    return facts.has_amx or facts.has_avx512_bf16
+    if not (facts.has_amx or facts.has_avx512_bf16):
+        return torch.float32
+    times = {dtype: _product_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    return min(times, key=times.__getitem__)
+
+
+def _product_seconds(dtype: torch.dtype) -> float:
+    x, weight = torch.ones(64, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+    best = float("inf")
+    for _ in range(5):
+        start = time.thread_time()
+        F.linear(x, weight)
+        best = min(best, time.thread_time() - start)
+    return best
+
+
+def _has_int8_product() -> bool:
+    return hasattr(torch, "_weight_int8pack_mm")  # private to torch
