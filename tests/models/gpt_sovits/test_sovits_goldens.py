@@ -100,6 +100,20 @@ def test_official_streaming(golden: Golden, networks: SoVITS, style: Tensor) -> 
     assert_close(second.latent.mT, golden.array("d_stream2_latent"), 5e-5)
 
 
+@torch.inference_mode()
+def test_a_piece_with_context_equals_the_whole(
+    golden: Golden, networks: SoVITS, style: Tensor
+) -> None:
+    """With the kernels and rates of real checkpoints; toy networks have others."""
+    latents, generator = golden.array("d_i_flow").mT.contiguous(), networks.dec
+    first, last, size = 17, 25, networks.config.frame_samples
+    left, right = first - generator.context, last + generator.context
+    whole = generator(latents, style)[:, first * size : last * size]
+    piece = generator(latents[:, left:right], style, None, first - left, last - left)
+    assert 0 <= left < right <= latents.shape[1]
+    assert_close(piece, whole)
+
+
 @pytest.mark.parametrize(("offset", "frames"), [(40, 31), (41, 30)])
 def test_tokens_of_a_recording(golden: Golden, networks: SoVITS, offset: int, frames: int) -> None:
     features = 2 * det(golden.seed + offset, 1, networks.config.ssl_channels, frames)

@@ -16,6 +16,7 @@ from kouji.models.layers.time_conv import TimeConv
 
 BLOCKED = -1e4  # a masked score; its share underflows to zero
 MRTE_HEADS = 4
+QUERY_FRAMES = 512  # attended at once: scores grow with the length, not with its square
 NORM_EPSILON = 1e-5
 
 
@@ -95,21 +96,30 @@ class WindowedAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(batch, frames, hidden) -> the same."""
-        num_frames, reach = x.shape[1], self.window
         query, key, value = (
             split_heads(part(x), self.num_heads) for part in (self.conv_q, self.conv_k, self.conv_v)
         )
         query = query * query.shape[-1] ** -0.5
-        near = _neighbours(num_frames, reach, x.device)
-        padded = x.new_zeros(*query.shape[:3], num_frames + 2 * reach)
-        nearness = query @ self.emb_rel_k[0].T  # (batch, heads, frames, neighbours)
-        padded = padded.scatter(-1, near.expand_as(nearness), nearness)
-        scores = query @ key.transpose(2, 3) + padded[..., reach : reach + num_frames]
-        share = _shares(scores, mask, x.dtype)
-        band = F.pad(share, (reach, reach)).gather(-1, near.expand_as(nearness))
-        mixed = share @ value + band @ self.emb_rel_v[0]
-        attended: Tensor = self.conv_o(mixed.transpose(1, 2).flatten(2))
+        blocks = query.split(QUERY_FRAMES, dim=2)
+        mixed = [
+            self._attend(block, index * QUERY_FRAMES, key, value, mask)
+            for index, block in enumerate(blocks)
+        ]
+        attended: Tensor = self.conv_o(torch.cat(mixed, dim=2).transpose(1, 2).flatten(2))
         return attended
+
+    def _attend(
+        self, query: Tensor, first: int, key: Tensor, value: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """What the queries from frame `first` on see, (batch, heads, queries, channels)."""
+        num_frames, reach = key.shape[2], self.window
+        nearness = query @ self.emb_rel_k[0].T  # (batch, heads, queries, neighbours)
+        near = _neighbours(first, query.shape[2], reach, query.device).expand_as(nearness)
+        padded = query.new_zeros(*query.shape[:3], num_frames + 2 * reach)
+        padded = padded.scatter_(-1, near, nearness)[..., reach : reach + num_frames]
+        share = _shares(padded + query @ key.transpose(2, 3), mask, query.dtype)
+        band = F.pad(share, (reach, reach)).gather(-1, near)
+        return share @ value + band @ self.emb_rel_v[0]
 
 
 class FeedForward(nn.Module):
@@ -190,9 +200,9 @@ def split_heads(x: Tensor, num_heads: int) -> Tensor:
     return x.reshape(*x.shape[:2], num_heads, -1).transpose(1, 2)
 
 
-def _neighbours(num_frames: int, reach: int, device: torch.device) -> Tensor:
-    """Columns, in a row padded by `reach`, of each frame's neighbours: (frames, 2 reach + 1)."""
-    frames = torch.arange(num_frames, device=device)[:, None]
+def _neighbours(first: int, num_queries: int, reach: int, device: torch.device) -> Tensor:
+    """Columns, in a row padded by `reach`, of each query's neighbours: (queries, 2 reach + 1)."""
+    frames = torch.arange(first, first + num_queries, device=device)[:, None]
     return frames + torch.arange(2 * reach + 1, device=device)
 
 

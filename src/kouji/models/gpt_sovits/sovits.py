@@ -243,14 +243,28 @@ def change_speed(met: Tensor, lengths: Tensor | None, speed: float) -> tuple[Ten
     if speed == 1:
         return met, lengths
     own = [met.shape[1]] * len(met) if lengths is None else lengths.tolist()
-    rows = []
-    for row, length in enumerate(own):
-        source = met[row : row + 1, :length].transpose(1, 2).float()
-        target = frames_at(length, speed)
-        rows.append(torch.nn.functional.interpolate(source, size=target, mode="linear")[0].T)
-    stretched = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(met.dtype)
-    ends = [len(row) for row in rows]
-    return stretched, None if lengths is None else lengths.new_tensor(ends)
+    targets = [frames_at(length, speed) for length in own]
+    rows = [
+        stretch(row[:length], target, length / target)
+        for row, length, target in zip(met, own, targets, strict=True)
+    ]
+    stretched = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    return stretched, None if lengths is None else lengths.new_tensor(targets)
+
+
+def stretch(met: Tensor, num_frames: int, ratio: float) -> Tensor:
+    """Read a sequence at another rate, linearly between frame centres.
+
+    met:     (frames, hidden)
+    ratio:   frames of `met` per frame of the result
+    returns: (num_frames, hidden), constant beyond the outer centres
+    """
+    frames = torch.arange(num_frames, dtype=torch.float32, device=met.device)
+    where = (torch.tensor(ratio, dtype=torch.float32) * (frames + 0.5) - 0.5).clamp(min=0)
+    left = where.long().clamp(max=len(met) - 1)
+    right = (left + 1).clamp(max=len(met) - 1)
+    share = (where - left).clamp(max=1)[:, None].to(met.dtype)
+    return met[left] * (1 - share) + met[right] * share
 
 
 def mask_of(lengths: Tensor | None, num_frames: int) -> Tensor | None:
