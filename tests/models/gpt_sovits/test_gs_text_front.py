@@ -19,6 +19,7 @@ from kouji.models.gpt_sovits.text.en_normalise import normalise_english
 from kouji.models.gpt_sovits.text.en_tokens import tokenize
 from kouji.models.gpt_sovits.text.phonemes import Phonemes
 from kouji.models.gpt_sovits.text.spans import Piece, split_by_script
+from kouji.models.gpt_sovits.text.zh import WORD_BY_WORD
 
 pytest.importorskip("opencc", reason="needs kouji[gpt-sovits]")
 
@@ -57,7 +58,7 @@ def golden_front(goldens: Any) -> Front:
             return [Piece(*piece) for piece in recorded[text]]
         return split_by_script(text, compat=True)
 
-    return Front("v2", split=split, speak={"en": golden_english})
+    return Front("v2", pinyin=WORD_BY_WORD, split=split, speak={"en": golden_english})
 
 
 @pytest.mark.parametrize("mode", ["zh", "all_zh", "en", "auto", "auto_yue"])
@@ -124,6 +125,14 @@ def test_v1_has_its_own_table_and_languages() -> None:
 def test_a_language_the_version_lacks_is_a_blank() -> None:
     spoken = Front("v1").phones("你好안녕하세요世界很大", "auto")
     assert spoken.norm_text.replace(" ", "") == "你好世界很大"
+
+
+def test_our_own_readings_unless_asked_otherwise(front: Front) -> None:
+    text = "他安静地坐着"
+    official = Front("v2", pinyin=WORD_BY_WORD).phones(text, "zh").phones
+    assert official[6:8] == ("d", "i5")
+    assert front.phones(text, "zh").phones[6:8] == ("d", "e5")
+    assert Front("v1").phones(text, "zh").phones == official
 
 
 def test_segments_and_their_errors(front: Front) -> None:

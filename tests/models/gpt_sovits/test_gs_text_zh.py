@@ -15,6 +15,7 @@ from kouji.models.gpt_sovits.text.zh_erhua import spoken_er
 from kouji.models.gpt_sovits.text.zh_normalise import normalise
 from kouji.models.gpt_sovits.text.zh_override import correct_word, load_readings
 from kouji.models.gpt_sovits.text.zh_pinyin import finals_of, read_sentence, spell, split_pinyin
+from kouji.models.gpt_sovits.text.zh_reader import read_by_neighbours
 from kouji.models.gpt_sovits.text.zh_sandhi import spoken_finals
 from kouji.models.gpt_sovits.text.zh_words import Word, cut_words, merge_words
 
@@ -158,6 +159,20 @@ def test_a_dictionary_beside_the_model_is_used(tmp_path: Path) -> None:
     (tmp_path / "polyphonic.rep").write_text("长 chang2\n", "utf-8")
     with pytest.raises(ModelError, match="line 1 of polyphonic"):
         load_readings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "readings"),
+    [
+        ("安静地听,", "an1 jing4 de5 ting1 ,"),
+        ("设为二十", "she4 wei2 er4 shi2"),
+        ("他获得了", "ta1 huo4 de2 le5"),
+        ("男子知道", "nan2 zi3 zhi1 dao4"),  # 道 keeps the tone the networks know it by
+        ("", ""),
+    ],
+)
+def test_polyphones_are_read_by_their_neighbours(text: str, readings: str) -> None:
+    assert read_by_neighbours(text) == readings.split()
 
 
 def test_pinyin_is_split_and_spelled() -> None:

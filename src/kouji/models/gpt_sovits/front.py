@@ -21,6 +21,7 @@ from kouji.models.gpt_sovits.text.phonemes import Phonemes
 from kouji.models.gpt_sovits.text.spans import Splitter, split_by_script
 from kouji.models.gpt_sovits.text.speakers import Speaker, speakers, unspoken
 from kouji.models.gpt_sovits.text.zh import WORD_BY_WORD, Pinyin
+from kouji.models.gpt_sovits.text.zh_reader import BY_NEIGHBOURS
 
 MAX_TEXT_CHARACTERS = 100_000
 BERT_CHANNELS = 1024
@@ -45,7 +46,8 @@ class Front:
     version:  "v1", or "v2" for v2, v2Pro and v2ProPlus
     bert:     normalised Chinese to (characters, channels); None gives zeros
     channels: width of the features
-    pinyin:   how Chinese is read; v1 always reads word by word
+    pinyin:   how Chinese is read: `g2pw.load_pinyin` as officially, zh.WORD_BY_WORD as officially
+              without g2pW; None takes Kouji's own rules; v1 always reads word by word
     split:    a text into pieces with languages
     speak:    replaces the way some languages are spoken
     """
@@ -56,7 +58,7 @@ class Front:
         bert: Callable[[str], Tensor] | None = None,
         channels: int = BERT_CHANNELS,
         *,
-        pinyin: Pinyin = WORD_BY_WORD,
+        pinyin: Pinyin | None = None,
         split: Splitter = split_by_script,
         speak: Mapping[str, Speaker] | None = None,
     ) -> None:
@@ -66,7 +68,7 @@ class Front:
         self._bert = bert
         self._split = split
         self._speakers = {
-            **speakers(pinyin if version != "v1" else WORD_BY_WORD),
+            **speakers((pinyin or BY_NEIGHBOURS) if version != "v1" else WORD_BY_WORD),
             **(speak or {}),
         }
 
