@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from gs_files import TINY_T2S, save, sovits_content, t2s_content
+from gs_files import TINY_T2S, HParams, save, sovits_content, t2s_content
+from gs_sovits import Golden
+from safetensors.torch import load_file
 
 from kouji.errors import ModelError
 from kouji.models.gpt_sovits.sovits import SoVITS, fold_weight_norm
@@ -113,3 +116,30 @@ def test_loading_peaks_near_one_copy(tmp_path: Path) -> None:
     command = [sys.executable, "-c", program, str(path), str(small)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) * 1024 < 3.4 * path.stat().st_size
+
+
+@pytest.mark.parametrize(("version", "tag"), [("v2", None), ("v2Pro", "05")])
+def test_a_file_gives_the_official_numbers(
+    tmp_path: Path, goldens_dir: Path, version: str, tag: str | None
+) -> None:
+    """The vectors' network, written as upstream writes files, opened as a user's file is."""
+    golden = Golden.load(goldens_dir, version)
+    content = {"weight": golden.state, "config": HParams(**golden.config), "info": "1epoch"}
+    loaded = load_sovits(save(content, tmp_path / "x.pth", tag))
+    assert loaded.version == version
+    style = golden.reference(loaded.network, 0)
+    codes, phones = golden.array("d_codes")[0], golden.array("d_text")
+    (samples,) = loaded.network.decode(codes, phones, style)
+    wanted = golden.array("d_wav_n0").flatten()
+    torch.testing.assert_close(samples, wanted, atol=1e-5, rtol=0)
+
+
+def test_a_t2s_file_gives_the_official_tensors(tmp_path: Path, goldens_dir: Path) -> None:
+    weight = load_file(goldens_dir / "t2s_weights.safetensors")
+    config = json.loads((goldens_dir / "t2s_config.json").read_text())
+    path = save({"weight": weight, "config": config, "info": "GPT-e20"}, tmp_path / "x.ckpt")
+    loaded = load_t2s(path)
+    assert loaded.network.config.num_layers == config["model"]["n_layer"]
+    assert loaded.network.config.num_heads == config["model"]["head"]
+    for name, tensor in loaded.network.state_dict().items():
+        assert torch.equal(tensor, weight[f"model.{name}"])

@@ -23,6 +23,7 @@ from kouji.models.gpt_sovits.keys import (
     is_training_only,
     require_keys,
 )
+from kouji.models.gpt_sovits.pretrained import without_initial_values
 from kouji.models.gpt_sovits.sovits import SoVITS
 from kouji.models.gpt_sovits.t2s import T2S
 
@@ -52,7 +53,8 @@ def load_t2s(path: str | Path) -> Loaded[T2S]:
     """
     checkpoint = read_checkpoint(path, "t2s")
     t2s_config(checkpoint)
-    network = T2S.from_state(checkpoint.weight, checkpoint.config)  # copies what it takes
+    with without_initial_values():  # drawing them, even on meta, would import torch._dynamo
+        network = T2S.from_state(checkpoint.weight, checkpoint.config)  # copies what it takes
     return _loaded(network, checkpoint)
 
 
@@ -62,7 +64,9 @@ def load_sovits(path: str | Path) -> Loaded[SoVITS]:
     raises: ModelError for another kind or version, wrong tensors, or anything hostile
     """
     checkpoint = read_checkpoint(path, "sovits")
-    network = SoVITS.from_state(Copies(checkpoint.weight), sovits_config(checkpoint))
+    config = sovits_config(checkpoint)
+    with without_initial_values():
+        network = SoVITS.from_state(Copies(checkpoint.weight), config)
     return _loaded(network, checkpoint)
 
 
