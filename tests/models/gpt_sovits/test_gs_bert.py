@@ -53,7 +53,7 @@ def test_last_layers_are_not_loaded(bert: Bert, facts: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_is_near(
+def test_lower_precision_is_near(
     folder: Path, bert: Bert, facts: dict[str, Any], precision: Any
 ) -> None:
     half = Bert.load(folder, precision=precision)
