@@ -136,7 +136,7 @@ class Decoding:
         seats = [row.seated for row in rows]
         written = [len(row.attempt.tokens) - 1 for row in rows]  # generated tokens in the slot
         places = list(zip(seats, written, strict=True))
-        inputs = torch.tensor(
+        tokens, positions, lengths, slots = torch.tensor(
             [
                 [row.attempt.tokens[-1] for row in rows],
                 [seat.prompt.next_position + count for seat, count in places],
@@ -145,7 +145,7 @@ class Decoding:
             ]
         )
         cache = self._pools.cache(decoder)
-        logits = self._device.run_step(decoder, *inputs.unbind(), cache)
+        logits = self._device.run_step(decoder, tokens, positions, lengths, slots, cache)
         return list(logits[:, None].unbind())
 
 
