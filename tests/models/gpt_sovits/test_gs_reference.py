@@ -20,10 +20,8 @@ from kouji.models.gpt_sovits.reference import (
     hubert_input,
     load_first,
     load_further,
-    references_of,
 )
 from kouji.types import Audio
-from kouji.voices.voice import Voice
 
 
 @pytest.fixture(scope="module")
@@ -178,15 +176,3 @@ def test_even_cutting_has_its_limit() -> None:
 def test_short_stays_short_where_cutting_is_allowed() -> None:
     assert refusal(hum(1.0), cut_long=True).reason == "too_short"
     assert isinstance(hubert_input(load_further(hum(0.5))), torch.Tensor)
-
-
-def test_references_of_a_voice() -> None:
-    further = [hum(1.0, 24000), hum(70.0, 24000)]
-    voice = Voice.from_reference(hum(4.0, 24000), transcript="你好", others=further)
-    references = references_of(voice)
-    assert [round(each.audio.duration) for each in references[:2]] == [4, 1]
-    assert 0.1 <= references[2].audio.duration <= 60.0
-    long = hum(20.0, 24000)
-    assert references_of(Voice.from_reference(long))[0].part is not None
-    with pytest.raises(ReferenceRefused, match=r"20\.00 s"):
-        references_of(Voice.from_reference(long, transcript="你好"))

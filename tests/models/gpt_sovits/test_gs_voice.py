@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from gs_sovits import Golden, det
-from torch import Tensor
+from torch import Tensor, nn
 
 from kouji.errors import ModelError, ReferenceRefused, TextError, UsageError, VoiceError
 from kouji.models.gpt_sovits import spectrogram
@@ -165,6 +165,32 @@ def test_results_may_meet_gradients() -> None:
     for tensor in (voice.style, voice.prompt_tokens):
         assert not tensor.is_inference()
         assert not tensor.requires_grad
+
+
+class ElsewhereSoVITS(nn.Module):
+    """Networks on another device than the reference."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, device="meta"))
+
+    def style(self, spectrogram: Tensor, speaker_vector: Tensor | None = None) -> Tensor:
+        assert spectrogram.device == self.weight.device
+        assert speaker_vector is not None
+        assert speaker_vector.device == self.weight.device
+        return torch.ones(1, 4)
+
+    def extract_codes(self, features: Tensor) -> Tensor:
+        assert features.device == self.weight.device
+        return torch.arange(3)[None]
+
+
+def test_networks_on_another_device_are_given_what_lies_there() -> None:
+    reference = load_first(hum(200.0))
+    voice = condition(reference, features(), ElsewhereSoVITS(), FakeHubert(), FakeSpeaker())
+    assert voice.style.device.type == "cpu"
+    assert voice.prompt_tokens is not None
+    assert voice.prompt_tokens.tolist() == [0, 1, 2]
 
 
 def test_keys_follow_the_content() -> None:

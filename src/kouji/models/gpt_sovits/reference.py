@@ -23,7 +23,6 @@ from kouji.audio.vad import frame_levels_db, speech_spans
 from kouji.errors import ReferenceRefused
 from kouji.models.gpt_sovits.spectrogram import HUBERT_RATE, hubert_samples
 from kouji.types import Audio
-from kouji.voices.voice import Voice
 
 MIN_SECONDS, MAX_SECONDS = 3.0, 10.0
 # 0.3 s of silence after the reference, counted at 32 kHz but added at 16 kHz: 0.6 s. Official.
@@ -83,16 +82,6 @@ def load_further(
     if not limits[0] <= reference.audio.duration <= limits[1]:
         raise _wrong_length(reference.audio.duration, limits)
     return reference
-
-
-def references_of(voice: Voice) -> list[Reference]:
-    """The references of a kept voice, the first first.
-
-    Where there is no transcript to fit, a first one beyond 10 s is cut to its best part.
-    raises: ReferenceRefused as `load_first` and `load_further` do
-    """
-    first = load_first(voice.reference, cut_long=voice.transcript is None)
-    return [first, *(load_further(audio, cut_long=True) for audio in voice.others)]
 
 
 def hubert_input(reference: Reference) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from kouji.errors import ModelError, ReferenceRefused, TextError, UsageError, VoiceError
 from kouji.models.gpt_sovits import spectrogram
@@ -81,7 +81,7 @@ def condition(
     tokens = None
     if transcript is not None and hubert is not None:
         features = hubert.features(hubert_input(heard[0]))
-        tokens = sovits.extract_codes(features)[0].long().cpu().clone()
+        tokens = sovits.extract_codes(features.to(_device_of(sovits)))[0].long().cpu().clone()
         transcript = TextFeatures(
             transcript.phones.long().cpu(), transcript.bert.float().cpu(), transcript.text
         )
@@ -125,8 +125,15 @@ def _style(reference: Reference, sovits: StyleNetworks, speaker: SpeakerFeatures
     """(channels,) float32 of one reference."""
     samples = spectrogram.reference_samples(reference.audio)
     vector = None if speaker is None else speaker.embed(spectrogram.speaker_samples(samples))
+    device = _device_of(sovits)
+    vector = None if vector is None else vector.to(device)
     # A copy: what inference mode made may not be used where gradients are kept.
-    return sovits.style(spectrogram.linear(samples), vector)[0].float().cpu().clone()
+    return sovits.style(spectrogram.linear(samples).to(device), vector)[0].float().cpu().clone()
+
+
+def _device_of(networks: object) -> torch.device:
+    parameters = networks.parameters() if isinstance(networks, nn.Module) else iter(())
+    return next((each.device for each in parameters), torch.device("cpu"))
 
 
 def hash_conditioning(
