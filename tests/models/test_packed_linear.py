@@ -33,6 +33,7 @@ def layer(precision: LinearPrecision, **options: bool) -> PackedLinear:
 def _packing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if not request.param:
         monkeypatch.setattr(packed_linear, "can_pack", lambda dtype: False)
+        monkeypatch.setattr(packed_linear, "can_pack_half", lambda: False)
 
 
 @pytest.mark.usefixtures("_packing")
@@ -68,7 +69,7 @@ def test_wide_rows_are_never_multiplied_in_int8() -> None:
     assert wide_dtype() in (torch.float32, torch.bfloat16)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("precision", LINEAR_PRECISIONS)
 @torch.inference_mode()
 def test_a_row_does_not_see_its_neighbours(precision: LinearPrecision) -> None:
     x, linear = numbers(20, 64), layer(precision)
@@ -91,6 +92,7 @@ def test_size_is_one_copy() -> None:
     assert layer("bfloat16").num_bytes == 2 * (weights + outputs)
     assert layer("int8").num_bytes == weights + 2 * 2 * outputs
     assert layer("int8").weight.dtype == torch.int8
+    assert 0 <= layer("float16").num_bytes - 2 * (weights + outputs) <= 2 * outputs
 
 
 def test_without_bias() -> None:

@@ -152,7 +152,10 @@ class T2S(nn.Module):
             network = cls(sizes)
         expected = network.state_dict()
         check_keys({KEY_PREFIX + name: tensor for name, tensor in expected.items()}, weights)
-        ours = {name: weights[KEY_PREFIX + name].detach().float().clone() for name in expected}
+        ours = {
+            name: weights[KEY_PREFIX + name].detach().to(torch.float32, copy=True)
+            for name in expected
+        }
         network.load_state_dict(ours, assign=True)
         return network.eval().requires_grad_(False)
 
