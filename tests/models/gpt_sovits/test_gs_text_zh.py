@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from kouji.errors import ModelError
+from kouji.models.gpt_sovits.text import g2pw
 from kouji.models.gpt_sovits.text.zh import Pinyin, phonemize, split_sentences
 from kouji.models.gpt_sovits.text.zh_erhua import spoken_er
 from kouji.models.gpt_sovits.text.zh_normalise import normalise
 from kouji.models.gpt_sovits.text.zh_override import correct_word, load_readings
 from kouji.models.gpt_sovits.text.zh_pinyin import finals_of, read_sentence, spell, split_pinyin
-from kouji.models.gpt_sovits.text.zh_reader import read_by_neighbours
+from kouji.models.gpt_sovits.text.zh_reader import official_pinyin, read_by_neighbours
 from kouji.models.gpt_sovits.text.zh_sandhi import spoken_finals
 from kouji.models.gpt_sovits.text.zh_words import Word, cut_words, merge_words
 
@@ -88,7 +89,7 @@ def test_golden_phones_of_v1(goldens: Any) -> None:
         ("10010个，1005个，12个", "一万零一十个,一千零五个,十二个"),
         ("2.50，.5，007", "二点五零,零点五,零零七"),
         ("10²，①α", "十的二次方,一阿尔法"),
-        ("皇后與國王", "皇后与国王"),
+        ("皇后與國王，後天乾隆", "皇后与国王,后天乾隆"),
         ("５０个ＡＢ", "五十个"),
         ("嗯……好~吧——", "恩…好…吧"),
         ("5mm", "五米米"),  # `m` is replaced first
@@ -173,6 +174,18 @@ def test_a_dictionary_beside_the_model_is_used(tmp_path: Path) -> None:
 )
 def test_polyphones_are_read_by_their_neighbours(text: str, readings: str) -> None:
     assert read_by_neighbours(text) == readings.split()
+
+
+def test_the_official_reader_joins_network_and_dictionary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fake(folder: Path, *, vocabulary: Any, num_threads: int) -> Any:
+        return read_sentence
+
+    monkeypatch.setattr(g2pw, "G2PW", fake)
+    (tmp_path / "polyphonic.rep").write_text("很好: ['hen3', 'hao4']\n", "utf-8")
+    pinyin = official_pinyin(tmp_path / "G2PWModel")
+    assert phonemize("很好", pinyin).phones == ("h", "en3", "h", "ao4")
 
 
 def test_pinyin_is_split_and_spelled() -> None:

@@ -46,8 +46,8 @@ class Front:
     version:  "v1", or "v2" for v2, v2Pro and v2ProPlus
     bert:     normalised Chinese to (characters, channels); None gives zeros
     channels: width of the features
-    pinyin:   how Chinese is read: `g2pw.load_pinyin` as officially, zh.WORD_BY_WORD as officially
-              without g2pW; None takes Kouji's own rules; v1 always reads word by word
+    pinyin:   how Chinese is read: zh_reader.official_pinyin with g2pW, zh.WORD_BY_WORD as
+              officially without; None takes Kouji's own rules; v1 always reads word by word
     split:    a text into pieces with languages
     speak:    replaces the way some languages are spoken
     """

@@ -35,6 +35,7 @@ _MARKS = {
 }  # fmt: skip
 _MARK = re.compile("|".join(re.escape(mark) for mark in _MARKS))
 _UNSPOKEN = re.compile(rf"[^一-龥{re.escape(''.join(PUNCTUATION))}]+")
+_ALSO_SIMPLIFIED = frozenset("乾徵")  # of 乾隆 and 宫商角徵羽, which are not 干 and 征
 _READ_AS = str.maketrans("嗯呣", "恩母")
 _READ_SIGNS = str.maketrans({**SIGNS, **CIRCLED, **GREEK})
 
@@ -87,8 +88,11 @@ def to_simplified(text: str) -> str:
 
 @lru_cache(maxsize=16384)
 def _simplified(character: str) -> str:
+    """A character stays where the networks do not know its simplified form."""
+    if character in _ALSO_SIMPLIFIED:
+        return character
     converted: str = _converter().convert(character)
-    return converted if len(converted) == 1 else character
+    return converted if re.fullmatch("[一-龥]", converted) else character
 
 
 @lru_cache(maxsize=1)

@@ -1,20 +1,38 @@
-"""Kouji's own readings of Chinese sentences: polyphones decided by their neighbours.
+"""Who reads Chinese sentences: the official g2pW, or Kouji's rules about a word's neighbours.
 
-For checkpoints without g2pW beside them. The rules are those of `kouji.text.g2p`; only the
-readings before tone sandhi are taken, since GPT-SoVITS has a sandhi of its own.
+The rules are for checkpoints without g2pW beside them. They are those of `kouji.text.g2p`; only
+the readings before tone sandhi are taken, since GPT-SoVITS has a sandhi of its own.
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+from kouji.models.gpt_sovits.bert import Vocabulary
 from kouji.models.gpt_sovits.text.zh import Pinyin
+from kouji.models.gpt_sovits.text.zh_override import find_readings
 from kouji.models.gpt_sovits.text.zh_pinyin import read_sentence
 from kouji.text.g2p import segment
 from kouji.text.g2p.context import read_in_context
 from kouji.text.g2p.readings import Syllable, read_name, read_word
 
 _STRETCH = re.compile(r"[\u4e00-\u9fa5]+")
+
+
+def official_pinyin(
+    folder: Path, vocabulary: Vocabulary | None = None, *, num_threads: int = 2
+) -> Pinyin:
+    """How Chinese is read with a folder `G2PWModel`, and the dictionary of words beside it.
+
+    vocabulary:  of the Chinese BERT the checkpoints use; None looks for it in the folder
+    num_threads: of the network
+    raises:      ModelError for a folder that is not whole, UsageError without its library
+    """
+    from kouji.models.gpt_sovits.text.g2pw import G2PW
+
+    reader = G2PW(folder, vocabulary=vocabulary, num_threads=num_threads)
+    return Pinyin(reader, find_readings(folder))
 
 
 def read_by_neighbours(sentence: str) -> list[str]:
