@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from kouji.errors import UsageError
 from kouji.models.gpt_sovits.cut import collapse_punctuation
 from kouji.models.gpt_sovits.symbols import UNKNOWN, symbol_ids
+from kouji.models.gpt_sovits.text.ja_numbers import accent_numbers
 from kouji.models.gpt_sovits.text.phonemes import Phonemes
 
 # Letters, digits, the repetition mark, kana, hanzi, full-width letters and digits (not zero),
@@ -117,8 +118,18 @@ def _full_context_labels(part: str) -> list[str]:
     numbers = _arabic_numbers([str(word["string"]) for word in words])
     if numbers is not None:
         words = library.run_frontend(numbers, **options)
+    if any(word["pos_group1"] == "数" for word in words):
+        rules = _accent_rules(numbers or part)
+        accent_numbers(words, lambda alone: list(library.run_frontend(alone, **options)), rules)
     is_heard = any(word["mora_size"] for word in words)
     return list(library.make_label(words)) if is_heard else []  # the library complains aloud
+
+
+def _accent_rules(part: str) -> dict[str, str]:
+    """The accent rule of each word as the dictionary has it; the library changes some later."""
+    read = getattr(_open_jtalk(), "run_mecab", None)
+    records = (record.split(",") for record in (read(part) if read else ()))
+    return {record[0]: record[-1] for record in records}
 
 
 def _arabic_numbers(words: list[str]) -> str | None:
