@@ -13,7 +13,8 @@ from gs_networks import seeded_weights
 from torch import Tensor
 
 from kouji.models.gpt_sovits.config import SoVITSConfig
-from kouji.models.gpt_sovits.sovits import SoVITS, official_name
+from kouji.models.gpt_sovits.sovits import SoVITS
+from kouji.models.gpt_sovits.sovits_state import official_name
 from kouji.models.layers.time_conv import TimeConv, UpsamplingConv
 
 

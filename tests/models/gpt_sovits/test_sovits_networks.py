@@ -13,7 +13,8 @@ from kouji.errors import ModelError
 from kouji.models.gpt_sovits import generator, prior
 from kouji.models.gpt_sovits.generator import Generator
 from kouji.models.gpt_sovits.render_accuracy import stft_distance
-from kouji.models.gpt_sovits.sovits import SoVITS, fold_weight_norm, frames_at
+from kouji.models.gpt_sovits.sovits import SoVITS, frames_at
+from kouji.models.gpt_sovits.sovits_state import fold_weight_norm
 from kouji.models.layers.time_conv import UpsamplingConv
 
 CLOSE = 1e-5

@@ -13,11 +13,12 @@ from gs_sovits import TINY, tiny_networks
 from torch import Tensor
 
 from kouji.errors import ModelError
-from kouji.models.gpt_sovits import renderer as module
+from kouji.models.gpt_sovits import render_row as module
 from kouji.models.gpt_sovits.chunks import frame_noise, hand_over, run_tokens
 from kouji.models.gpt_sovits.conditioning import Conditioning, TextFeatures
 from kouji.models.gpt_sovits.render_accuracy import stft_distance
-from kouji.models.gpt_sovits.renderer import SoVITSRenderer, SoVITSRow
+from kouji.models.gpt_sovits.render_row import SoVITSRow
+from kouji.models.gpt_sovits.renderer import SoVITSRenderer
 from kouji.models.stages import Renderer, RenderOptions
 
 CLOSE = 1e-5
@@ -78,8 +79,7 @@ def speak(
 
 
 def distance(seen: np.ndarray, wanted: np.ndarray) -> float:
-    pair = (torch.from_numpy(part) for part in (seen, wanted))
-    return stft_distance(*pair, windows=(128, 256, 512))
+    return stft_distance(seen, wanted, windows=(128, 256, 512))
 
 
 def test_it_is_a_renderer(renderer: SoVITSRenderer) -> None:
