@@ -10,8 +10,10 @@ from kouji.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from kouji.models.family import Family
+    from kouji.models.precision import DeviceFacts, Precision
 
 NAMES = ("mini", "gpt-sovits")
+DEFAULT_WEIGHTS_BYTES = 4 << 30
 _log = logging.getLogger(__name__)
 
 
@@ -22,10 +24,12 @@ def open_family(
     precision: str | None = None,
     device: str | None = None,
     threads: int | None = None,
+    weights_bytes: int = DEFAULT_WEIGHTS_BYTES,
 ) -> Family:
     """Load a family; arguments as `kouji.load`.
 
     home:   where `kouji pull` puts models
+    weights_bytes: kept in memory at most where voices bring weights of their own
     raises: UsageError for an unknown name, ModelError for damaged files, ConfigError
     """
     folder = _folder_of(model, home)
@@ -37,21 +41,45 @@ def open_family(
         torch.set_num_threads(threads)
     if device in (None, "auto"):
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    choice = choose_precision(read_device_facts(str(device)), precision)
-    _log.info("%s on %s in %s: %s", model, device, choice.precision, choice.reason)
-    if model == "mini" or (folder is not None and is_mini(folder)):
-        from kouji.models.mini.family import MiniFamily
-        from kouji.models.mini.weights import SHIPPED, load_checkpoint
-
-        if choice.precision == "int8":
-            allowed = "float32, bfloat16, float16"
-            raise ConfigError("mini has no decode stage for int8", seen="int8", allowed=allowed)
-        checkpoint = load_checkpoint(folder or SHIPPED)
-        return MiniFamily(checkpoint, precision=choice.precision, device=str(device))
+    facts = read_device_facts(str(device))
+    if folder is None or is_mini(folder):
+        choice = choose_precision(facts, precision)
+        _log.info("%s on %s in %s: %s", model, device, choice.precision, choice.reason)
+        return _open_mini(folder, choice.precision, str(device))
+    from kouji.models.decode_precision import choose_decode_precision
     from kouji.models.gpt_sovits.family import open_gpt_sovits
 
-    assert folder is not None
-    return open_gpt_sovits(folder, precision=choice.precision, device=str(device))
+    decode = choose_decode_precision(facts, precision)
+    _log.info("%s decodes on %s in %s: %s", model, device, decode.precision, decode.reason)
+    return open_gpt_sovits(
+        folder,
+        decode=decode.precision,
+        render=_render_precision(facts, decode.precision, is_asked=precision is not None),
+        device=str(device),
+        weights_bytes=weights_bytes,
+        home=home,
+    )
+
+
+def _open_mini(folder: Path | None, precision: Precision, device: str) -> Family:
+    from kouji.models.mini.family import MiniFamily
+    from kouji.models.mini.weights import SHIPPED, load_checkpoint
+
+    if precision == "int8":
+        allowed = "float32, bfloat16, float16"
+        raise ConfigError("mini has no decode stage for int8", seen="int8", allowed=allowed)
+    return MiniFamily(load_checkpoint(folder or SHIPPED), precision=precision, device=device)
+
+
+def _render_precision(facts: DeviceFacts, decode: Precision, *, is_asked: bool) -> Precision:
+    """Only tokens are decoded in int8: what renders is bound by arithmetic, not by weights.
+
+    Where bfloat16 was measured and lost, although the CPU claims it, it is not used here either.
+    """
+    if decode != "int8":
+        return decode
+    claims = facts.has_amx or facts.has_avx512_bf16
+    return "bfloat16" if claims and is_asked else "float32"
 
 
 def is_mini(folder: Path) -> bool:

@@ -11,14 +11,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from kouji.errors import TextError
 from kouji.models.gpt_sovits.text.zh_pinyin import spell
 from kouji.text.markup import Break, Event, Phonetic, Piece, Plain, parse
 from kouji.text.phones import Phone
 from kouji.text.units import NEUTRAL
 
-_FIRST_PLACEHOLDER = 0xE000  # private use: no text means anything by them
-_PRIVATE = re.compile("[\ue000-\uf8ff]")
-MAX_SOUNDS = 0xF8FF - _FIRST_PLACEHOLDER
+# Hieroglyphs: letters to every rule about words and marks, and no language here is written so.
+_FIRST, _LAST = 0x13000, 0x1342E
+_PLACEHOLDER = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]")
+MAX_SOUNDS = _LAST - _FIRST + 1
 _FINALS = {"ii": "i", "iii": "i", "ee": "e"}  # our finals that pinyin spells alike
 _ERHUA = "rr"
 
@@ -36,38 +38,53 @@ class MarkedText:
     """A text whose marks were read; sound i is written as the i-th placeholder."""
 
     stretches: tuple[Stretch, ...]
-    sounds: tuple[tuple[str, ...], ...]
+    sounds: tuple[Phonetic, ...]
     warnings: tuple[str, ...]
 
     def parts(self, segment: str) -> Iterator[str | tuple[str, ...]]:
         """A segment as pieces of text (str) and symbols of given sounds (tuple), in order."""
         start = 0
-        for match in _PRIVATE.finditer(segment):
+        for match in _PLACEHOLDER.finditer(segment):
             if match.start() > start:
                 yield segment[start : match.start()]
-            yield self.sounds[ord(match.group()) - _FIRST_PLACEHOLDER]
+            yield tuple(symbols_of(self.sounds[ord(match.group()) - _FIRST]))
             start = match.end()
         if start < len(segment):
             yield segment[start:]
 
+    def shown(self, segment: str) -> str:
+        """A segment with its sounds as the caller wrote them."""
+        return _PLACEHOLDER.sub(lambda m: self.sounds[ord(m.group()) - _FIRST].text, segment)
+
 
 def read_marks(text: str) -> MarkedText:
-    """Read marks or SSML; MarkError at the first that is wrong."""
+    """Read marks or SSML.
+
+    raises: MarkError at the first that is wrong, TextError for more given sounds than fit
+    """
     stretches: list[Stretch] = []
-    sounds: list[tuple[str, ...]] = []
+    sounds: list[Phonetic] = []
     written: list[str] = []
-    for piece in parse(text):
+    pieces = parse(text)
+    for piece in pieces:
         if isinstance(piece, Break):
             stretches.append(Stretch("".join(written), piece.seconds or 0.0))
             written = []
-        elif isinstance(piece, Phonetic) and len(sounds) < MAX_SOUNDS:
-            written.append(chr(_FIRST_PLACEHOLDER + len(sounds)))
-            sounds.append(tuple(symbols_of(piece)))
+        elif isinstance(piece, Phonetic):
+            written.append(chr(_FIRST + len(sounds)))
+            sounds.append(piece)
         elif isinstance(piece, Plain):
-            plain = _PRIVATE.sub("", piece.text)
+            plain = _PLACEHOLDER.sub("", piece.text)
             written.append(" ".join(plain) if piece.say_as == "letters" else plain)
     stretches.append(Stretch("".join(written)))
-    return MarkedText(tuple(stretches), tuple(sounds), tuple(_warnings(parse(text))))
+    if len(sounds) > MAX_SOUNDS:
+        raise TextError(
+            "too many sounds are given in one text",
+            seen=len(sounds),
+            allowed=f"up to {MAX_SOUNDS}",
+            cure="send the text in parts",
+        )
+    return MarkedText(tuple(stretches), tuple(sounds), tuple(_warnings(pieces)))
 
 
 def symbols_of(piece: Phonetic) -> Iterator[str]:

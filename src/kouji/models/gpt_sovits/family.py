@@ -1,0 +1,343 @@
+"""GPT-SoVITS as one object: the questions of `kouji.models.family`, answered.
+
+Owns the files it was opened with and, bounded by memory, the weights in use: those of the
+model and those that voices bring along. HuBERT, BERT and the speaker network are loaded when
+they are first asked for. Knows no policies and no engine.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from kouji.errors import ModelError, StyleError, VoiceError
+from kouji.models.family import Arrays, PreparedSegment, PreparedText, Timeline
+from kouji.models.gpt_sovits.conditioning import Conditioning, TextFeatures
+from kouji.models.gpt_sovits.containers import read_checkpoint
+from kouji.models.gpt_sovits.decoder import T2SDecoder
+from kouji.models.gpt_sovits.directory import VoiceParts
+from kouji.models.gpt_sovits.front import Front
+from kouji.models.gpt_sovits.marks import MarkedText, read_marks
+from kouji.models.gpt_sovits.reference import Reference, load_first, load_further
+from kouji.models.gpt_sovits.renderer import SoVITSRenderer
+from kouji.models.gpt_sovits.voice import condition, pack_conditioning, unpack_conditioning
+from kouji.models.gpt_sovits.weights import load_sovits, load_t2s, sovits_config, t2s_config
+from kouji.models.precision import Precision
+from kouji.models.residents import Residents
+from kouji.models.stages import SamplingOptions, SpeechModel
+from kouji.text.style import Style
+from kouji.voices import Voice
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from kouji.models.gpt_sovits.bert import Bert
+    from kouji.models.gpt_sovits.eres2net import Eres2Net
+    from kouji.models.gpt_sovits.hubert import Hubert
+    from kouji.voices.voice import WeightsFile
+
+N = TypeVar("N")
+SAMPLE_RATE = 32_000
+SEGMENT_PAUSE_SECONDS = 0.3  # upstream's fragment_interval
+_CUT = "cut5"  # upstream's default
+_HASH_DIGITS = 12
+
+
+class _Once(Generic[N]):
+    """A network loaded by the first who asks for it; a failure is not kept."""
+
+    def __init__(self, load: Callable[[], N]) -> None:
+        self._load, self._lock = load, threading.Lock()
+        self._network: N | None = None
+
+    def __call__(self) -> N:
+        with self._lock:
+            if self._network is None:
+                self._network = self._load()
+            return self._network
+
+
+@dataclass(frozen=True)
+class WeightsKey:
+    """One checkpoint file as it must be: another content under the same path is another key."""
+
+    kind: str
+    path: Path
+    sha256: str
+
+
+class GptSovitsFamily:
+    """Implements `kouji.models.family.Family` with one set of files and the voices' own."""
+
+    name = "gpt-sovits"
+    sample_rate = SAMPLE_RATE
+    sampling = SamplingOptions()
+
+    def __init__(
+        self,
+        parts: VoiceParts,
+        *,
+        decode: Precision,
+        render: Precision,
+        device: str,
+        weights_bytes: int,
+    ) -> None:
+        """Take over the files of one version.
+
+        decode, render: number formats of the two stages
+        weights_bytes:  kept in memory at most, those in use apart
+        """
+        self.precision: str = decode
+        self.device, self._decode, self._render = device, decode, render
+        self._parts = parts
+        self._residents: Residents[WeightsKey, T2SDecoder | SoVITSRenderer] = Residents(
+            weights_bytes, self._load
+        )
+        self._default = {
+            "t2s": WeightsKey("t2s", parts.t2s, _hash_file(parts.t2s)),
+            "sovits": WeightsKey("sovits", parts.sovits, _hash_file(parts.sovits)),
+        }
+        self._bert = _Once(self._load_bert)
+        self._hubert = _Once(self._load_hubert)
+        self._speaker = _Once(self._load_speaker)
+        self._lock = threading.Lock()
+        self._fronts: dict[str, Front] = {}
+        # A broken file is told when the model is loaded, not at the first request.
+        self._table_of(self._default["t2s"], self._default["sovits"])
+
+    # --- weights
+
+    def weights_hash(self, voice: Voice | None = None) -> str:
+        """Both files' hashes, shortened."""
+        keys = self._keys(voice)
+        return "-".join(key.sha256[:_HASH_DIGITS] for key in keys)
+
+    @contextmanager
+    def hold(self, voice: Voice) -> Iterator[SpeechModel]:
+        """The voice's decoder and renderer, loaded if they are not there."""
+        t2s, sovits = self._keys(voice)
+        self._table_of(t2s, sovits)
+        with self._residents.hold(t2s) as decoder, self._residents.hold(sovits) as renderer:
+            yield SpeechModel(cast(SoVITSRenderer, renderer), cast(T2SDecoder, decoder))
+
+    def _keys(self, voice: Voice | None) -> tuple[WeightsKey, WeightsKey]:
+        own = voice.weights if voice is not None else None
+        if own is not None and own.model != self.name:
+            raise VoiceError(
+                "this voice has weights of another family",
+                seen=own.model,
+                allowed=self.name,
+                cure=f"speak it with --model {own.model}",
+            )
+        t2s = own.t2s if own is not None else None
+        sovits = own.sovits if own is not None else None
+        return self._key("t2s", t2s), self._key("sovits", sovits)
+
+    def _key(self, kind: str, file: WeightsFile | None) -> WeightsKey:
+        return WeightsKey(kind, Path(file.path), file.sha256) if file else self._default[kind]
+
+    def _load(self, key: WeightsKey) -> T2SDecoder | SoVITSRenderer:
+        if not key.path.is_file():
+            raise ModelError("the weights are not there any more", seen=key.path)
+        if _hash_file(key.path) != key.sha256:
+            raise ModelError(
+                "the weights have changed since the voice was made",
+                seen=key.path,
+                allowed=f"sha256 {key.sha256}",
+                cure="add the voice again with the new file",
+            )
+        identity = f"{self.name}@{key.sha256[:_HASH_DIGITS]}"
+        if key.kind == "t2s":
+            network = load_t2s(key.path).network
+            return T2SDecoder(network, identity, precision=self._decode, device=self.device)
+        networks = load_sovits(key.path).network
+        return SoVITSRenderer(networks, identity, precision=self._render, device=self.device)
+
+    def _table_of(self, t2s: WeightsKey, sovits: WeightsKey) -> str:
+        """The symbol table both files were trained with, v1 or v2."""
+        first, second = _table("t2s", t2s), _table("sovits", sovits)
+        if first != second:
+            raise ModelError(
+                "T2S and SoVITS weights do not belong together",
+                seen=f"{t2s.path.name} of {first}, {sovits.path.name} of {second}",
+                allowed="both of v1, or both of v2 and later",
+            )
+        return first
+
+    # --- texts
+
+    def check_style(self, style: Style) -> tuple[str, ...]:
+        """It follows the rate; the rest of a manner it takes from the reference."""
+        if style.dialect is not None:
+            raise StyleError(
+                "GPT-SoVITS does not speak dialects by name",
+                seen=style.dialect,
+                allowed="rate in plain words; yue as a language",
+                cure="use a reference in that dialect, or a CosyVoice 3 checkpoint",
+            )
+        usual = Style(rate=style.rate, text=style.text, unknown=style.unknown)
+        if style == usual:
+            return ()
+        return ("GPT-SoVITS takes pitch, loudness and mood from the reference, not from a style",)
+
+    def prepare(
+        self, text: str, voice: Voice, *, language: str | None, style: Style
+    ) -> PreparedText:
+        """Segments of phones with their BERT features.
+
+        language: a mode of `text.languages`; None is auto
+        """
+        mode, front = language or "auto", self._front(voice)
+        marked = read_marks(text)
+        segments: list[PreparedSegment] = []
+        for stretch in marked.stretches:
+            spoken = _is_spoken(stretch.text) or len(marked.stretches) == 1
+            found = front.segments(stretch.text, mode, _CUT) if spoken else []
+            segments += [self._segment(front, marked, part, mode) for part in found]
+            if segments:
+                longer = segments[-1].pause_seconds + stretch.pause_seconds
+                segments[-1] = replace(segments[-1], pause_seconds=longer)
+        if not segments:
+            front.segments("", mode, _CUT)  # raises: there is nothing to speak
+        last = segments[-1]
+        silent = max(0.0, last.pause_seconds - SEGMENT_PAUSE_SECONDS)
+        segments[-1] = replace(last, pause_seconds=silent)
+        plain = "".join(part for s in marked.stretches for part in marked.parts(s.text)
+                        if isinstance(part, str))  # fmt: skip
+        return PreparedText(tuple(segments), (*marked.warnings, *front.check(plain, mode)))
+
+    def _segment(self, front: Front, marked: MarkedText, text: str, mode: str) -> PreparedSegment:
+        features = front.features(list(marked.parts(text)), mode)
+        return PreparedSegment(marked.shown(text), features, SEGMENT_PAUSE_SECONDS)
+
+    def _front(self, voice: Voice) -> Front:
+        table = self._table_of(*self._keys(voice))
+        with self._lock:
+            if table not in self._fronts:
+                bert = self._bert()
+                self._fronts[table] = Front(table, bert.embed, bert.num_channels)
+            return self._fronts[table]
+
+    # --- voices
+
+    def condition(self, voice: Voice, model: SpeechModel) -> Conditioning:
+        """Style, prompt tokens and transcript of the voice's references.
+
+        Without a transcript the voice is reference-free: its timbre, not its way of speaking.
+        raises: ReferenceRefused for a reference that is not 3 to 10 s long
+        """
+        renderer = cast(SoVITSRenderer, model.renderer)
+        references = self._references(voice)
+        return condition(
+            references,
+            self._transcript(voice),
+            renderer.networks,
+            self._hubert() if voice.transcript else None,
+            self._speaker() if renderer.config.has_speaker else None,
+        )
+
+    def _references(self, voice: Voice) -> list[Reference]:
+        # What is said in a part is not known, so only a voice without transcript may be cut.
+        first = load_first(voice.reference, cut_long=not voice.transcript)
+        return [first, *(load_further(audio, cut_long=True) for audio in voice.others)]
+
+    def _transcript(self, voice: Voice) -> TextFeatures | None:
+        if not voice.transcript:
+            return None
+        return self._front(voice).transcript(voice.transcript, voice.language or "auto")
+
+    def pack(self, conditioning: Conditioning) -> dict[str, NDArray[Any]]:
+        """Plain arrays."""
+        return pack_conditioning(conditioning)
+
+    def unpack(self, arrays: Arrays) -> Conditioning:
+        """Undo `pack`."""
+        return unpack_conditioning(arrays)
+
+    def timeline(self, segment: PreparedSegment, info: Any, offset: float) -> Timeline:
+        """Empty: the networks do not tell when which word is spoken."""
+        return Timeline()
+
+    def warnings(self, info: Any) -> tuple[str, ...]:
+        """Nothing beyond what the engine reports."""
+        return ()
+
+    # --- the networks that hear
+
+    def _load_bert(self) -> Bert:
+        from kouji.models.gpt_sovits.bert import Bert
+
+        return Bert.load(self._parts.bert, precision=self._render, device=self.device)
+
+    def _load_hubert(self) -> Hubert:
+        from kouji.models.gpt_sovits.hubert import Hubert
+
+        return Hubert.load(self._parts.hubert, self.device)
+
+    def _load_speaker(self) -> Eres2Net:
+        from kouji.models.gpt_sovits.eres2net import Eres2Net
+
+        if self._parts.speaker is None:
+            raise ModelError(
+                "this voice's weights also hear who speaks, and that network is not there",
+                allowed="sv/pretrained_eres2netv2w24s4ep4.ckpt beside the weights",
+                cure="kouji pull gpt-sovits-v2proplus brings it",
+            )
+        return Eres2Net.load(self._parts.speaker, self.device)
+
+
+def _is_spoken(text: str) -> bool:
+    return any(char.isalnum() for char in text)
+
+
+@lru_cache(maxsize=256)
+def _table(kind: str, key: WeightsKey) -> str:
+    """The symbol table of a checkpoint, from its tensors' shapes."""
+    checkpoint = read_checkpoint(key.path, kind)
+    if kind == "t2s":
+        return t2s_config(checkpoint).version
+    return "v1" if sovits_config(checkpoint).version == "v1" else "v2"
+
+
+def _hash_file(path: Path) -> str:
+    """sha256 of a file; read again only when its size or time changed."""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise ModelError("the weights cannot be read", seen=f"{path}: {error.strerror}") from error
+    return _hash_content(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _hash_content(path: Path, size: int, changed_ns: int) -> str:
+    del size, changed_ns  # of the key
+    return read_checkpoint(path).content_hash
+
+
+def open_gpt_sovits(
+    folder: Path,
+    *,
+    decode: Precision,
+    render: Precision,
+    device: str,
+    weights_bytes: int,
+    home: Path,
+) -> GptSovitsFamily:
+    """Open the best version a folder can speak.
+
+    decode, render, device, weights_bytes: see `GptSovitsFamily`
+    home:          pulled models, whose HuBERT and BERT may serve
+    raises:        ModelError naming what is missing
+    """
+    from kouji.models.gpt_sovits.directory import find_parts
+
+    shared = sorted(home.glob("models/gpt-sovits-*"))
+    parts = find_parts(folder, shared=shared)
+    return GptSovitsFamily(
+        parts, decode=decode, render=render, device=device, weights_bytes=weights_bytes
+    )
