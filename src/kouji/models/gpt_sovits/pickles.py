@@ -12,7 +12,7 @@ import pickletools
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from kouji.errors import ModelError
 
@@ -50,6 +50,7 @@ class Attributes(dict[str, Any]):
     """An object that is only a bag of attributes, as a mapping."""
 
 
+@runtime_checkable
 class Buildable(Protocol):
     """A value that takes the state which follows it in the stream."""
 
@@ -207,7 +208,7 @@ class _Machine:
                 if part is not None and not isinstance(part, dict):
                     raise Refused("its config has no attributes", _kind(part))
                 target.update(part or {})
-        elif hasattr(target, "set_state"):
+        elif isinstance(target, Buildable):
             target.set_state(state)
         elif not isinstance(target, dict):  # attributes of an OrderedDict: torch's _metadata
             raise Refused("its pickle changes something else than a config", _kind(target))
