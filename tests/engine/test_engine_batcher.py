@@ -17,10 +17,16 @@ WAIT = 0.01
 
 
 def ready_row(
-    vocode: int = 0, acoustic: int = 0, *, since: float = 0.0, lane: str = "w", new: bool = False
+    vocode: int = 0,
+    acoustic: int = 0,
+    *,
+    since: float = 0.0,
+    lane: str = "w",
+    is_streamed: bool = False,
+    is_first: bool = False,
 ) -> Row:
-    job = Job("a", 1, lane=lane, render_lane=lane, pool=None)
-    job.has_spoken = not new
+    job = Job("a", 1, lane=lane, render_lane=lane, pool=None, is_streamed=is_streamed)
+    job.has_spoken = not is_first
     row = job.open_row()
     row.vocode_cost, row.acoustic_cost, row.ready_since = vocode, acoustic, since
     return row
@@ -74,13 +80,22 @@ def test_stages_and_weights_do_not_mix() -> None:
 
 
 def test_a_first_chunk_goes_before_an_older_row_but_not_always() -> None:
-    batcher, old, new = (
-        Batcher(1, 0.0),
-        ready_row(50, since=0.0),
-        ready_row(50, since=1.0, new=True),
-    )
-    chosen = [batcher.pick([old, new], 2.0)[0] for _ in range(8)]
-    assert [action.rows[0] is old for action in chosen if action] == [False, False, False, True] * 2
+    batcher = Batcher(1, 0.0)
+    old = ready_row(50, since=0.0)
+    later = ready_row(50, since=1.0, is_streamed=True)
+    first = ready_row(50, since=2.0, is_streamed=True, is_first=True)
+    rows = [old, later, first]
+    chosen = [batcher.pick(rows, 3.0)[0] for _ in range(8)]
+    assert [rows.index(each.rows[0]) for each in chosen if each] == [2, 2, 2, 0] * 2
+    chosen = [batcher.pick([old, later], 3.0)[0] for _ in range(8)]
+    assert [rows.index(each.rows[0]) for each in chosen if each] == [1, 1, 1, 0] * 2
+
+
+def test_streams_do_not_wait_for_whole_segments_in_their_batch() -> None:
+    rows = [ready_row(50, is_streamed=number > 1) for number in range(4)]
+    action, _ = Batcher(8, 0.0).pick(rows, 1.0)
+    assert action is not None
+    assert action.rows == (rows[2], rows[3])
 
 
 def test_a_rota_prefers_and_does_not_starve() -> None:

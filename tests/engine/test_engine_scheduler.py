@@ -34,17 +34,13 @@ class FakeJob(Job):
             client, len(lengths), lane=lane, render_lane=lane, pool=pool, deadline=deadline
         )
         self.lengths, self.left = lengths, list(lengths)
-        self.has_left = self.is_slow = self.is_streamed = False
+        self.has_left = self.is_slow = False
         self.heard: list[int] = []
         self.ends: list[str] = []
 
     @property
     def is_cancelled(self) -> bool:
         return self.has_left
-
-    @property
-    def is_in_haste(self) -> bool:
-        return self.is_streamed and not self.has_spoken
 
     @property
     def is_full(self) -> bool:
@@ -59,6 +55,7 @@ class FakeRunner:
         self.scheduler = Scheduler(limits, Batcher(limits.batch, WAIT))
         self.now = 0.0
         self.actions: list[Action] = []
+        self.seconds: dict[str, float] = {}
         self.is_guilty: Callable[[Row], bool] = lambda row: False
 
     def add(self, job: FakeJob) -> FakeJob:
@@ -74,7 +71,7 @@ class FakeRunner:
         if action is None:
             self.now = self.now if wake_at is None else max(self.now, wake_at)
             return wake_at is not None
-        self.now += 0.001
+        self.now += self.seconds.get(action.kind, 0.001)
         self.actions.append(action)
         self.compute(action)
         self.scheduler.check_integrity()
@@ -268,6 +265,31 @@ def test_segments_ahead_are_bounded() -> None:
         runner.turn()
         assert len(job.rows) <= 2
     assert job.heard == list(range(6))
+
+
+def test_rendering_and_decoding_have_the_same_time() -> None:
+    runner = FakeRunner(Limits(seats=SEATS, batch=1))
+    runner.seconds = {"step": 0.01, "vocode": 0.1}
+    for length in (40, 10, 2):
+        runner.add(FakeJob([length]))
+    while not runner.scheduler.jobs[0].rows or len(runner.scheduler.jobs) > 1:
+        assert runner.turn()
+    kinds = runner.kinds()
+    first, second = (index for index, kind in enumerate(kinds) if kind == "vocode")
+    assert kinds[first:second].count("step") >= 10
+
+
+def test_what_a_listener_waits_for_is_not_put_off() -> None:
+    runner = FakeRunner(Limits(seats=SEATS, batch=1))
+    runner.seconds = {"step": 0.01, "vocode": 1.0}
+    runner.add(FakeJob([300]))
+    for length in (2, 3):
+        runner.add(FakeJob([length])).is_streamed = True
+    while len(runner.scheduler.jobs) > 1:
+        assert runner.turn()
+    kinds = runner.kinds()
+    first, second = (index for index, kind in enumerate(kinds) if kind == "vocode")
+    assert kinds[first:second].count("step") <= 3
 
 
 def test_a_listener_waits_for_one_prompt_and_a_small_batch() -> None:

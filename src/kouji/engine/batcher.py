@@ -59,24 +59,31 @@ class Batcher:
                 wake_at = due_at if wake_at is None else min(wake_at, due_at)
         if not due:
             return None, wake_at
+        best = max(_urgency(mates) for _, mates in due)
         mates = self._rota.choose(
-            [mates for _, mates in due], _has_unheard, lambda mates: mates[0].ready_since
+            [mates for _, mates in due],
+            lambda mates: best > 0 and _urgency(mates) == best,
+            lambda mates: mates[0].ready_since,
         )
         stage = next(stage for stage, others in due if others is mates)
         return Action(stage, tuple(mates)), wake_at
 
     def _groups(self, ready: Sequence[Row]) -> Iterable[tuple[str, list[Row]]]:
-        """For each stage and lane, the batch around a first chunk and around the oldest row."""
+        """For each stage and lane, the batch around a first chunk and around the oldest row.
+
+        Pieces of streams are batched apart from whole segments: nobody listens to those yet.
+        """
         for stage in STAGES:
             cost = self._stage_of[stage]
-            lanes: dict[str, list[Row]] = {}
+            lanes: dict[tuple[str, bool], list[Row]] = {}
             for row in ready:
                 if cost(row):
-                    lanes.setdefault(row.job.render_lane, []).append(row)
+                    key = row.job.render_lane, row.job.is_streamed
+                    lanes.setdefault(key, []).append(row)
             for rows in lanes.values():
                 oldest = min(rows, key=_age)
-                unheard = [row for row in rows if not row.job.has_spoken]
-                leaders = {id(row): row for row in (min(unheard, key=_age, default=oldest), oldest)}
+                awaited = [row for row in rows if row.job.is_in_haste]
+                leaders = {id(row): row for row in (min(awaited, key=_age, default=oldest), oldest)}
                 for leader in leaders.values():
                     yield stage, self._mates(leader, rows, cost)
 
@@ -106,5 +113,7 @@ def _age(row: Row) -> float:
     return row.ready_since
 
 
-def _has_unheard(mates: list[Row]) -> bool:
-    return not mates[0].job.has_spoken
+def _urgency(mates: list[Row]) -> int:
+    """First sounds before the next piece of a stream, and that before what nobody hears yet."""
+    job = mates[0].job
+    return job.is_streamed + job.is_in_haste

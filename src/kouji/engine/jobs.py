@@ -50,6 +50,7 @@ class Job:
     lane:     whose rows begin and step together: the weights of the first stage
     render_lane: whose rows are rendered together
     pool:     whose seats its rows take; None for a family without decode stage
+    is_streamed: somebody listens while it is made
     deadline: on the scheduler's clock
     """
 
@@ -61,6 +62,7 @@ class Job:
         lane: str,
         render_lane: str,
         pool: str | None,
+        is_streamed: bool = False,
         deadline: float | None = None,
     ) -> None:
         self.client, self.num_segments = client, num_segments
@@ -68,12 +70,13 @@ class Job:
         self.order = -1  # of arrival; set when it is added
         self.rows: list[Row] = []
         self.num_admitted = self.num_delivered = 0
+        self.is_streamed = is_streamed
         self.has_spoken = False
 
     @property
     def is_in_haste(self) -> bool:
         """Somebody listens already, and has heard nothing yet."""
-        return False
+        return self.is_streamed and not self.has_spoken
 
     @property
     def is_cancelled(self) -> bool:

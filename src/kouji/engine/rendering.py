@@ -109,7 +109,7 @@ class Rendering:
             tokens = row.heard_attempt.spoken
             # A fault may begin before tokens that were given out already; those stay.
             return row.attempt.tokens[: row.num_fed] if len(tokens) < row.num_fed else tokens
-        if not row.job.request.render.is_streamed:
+        if not row.job.is_streamed:
             return []
         return row.attempt.tokens[: max(0, len(row.attempt.tokens) - self._withheld(row))]
 

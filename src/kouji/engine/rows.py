@@ -83,7 +83,7 @@ class SegmentRow(Row):
     @property
     def has_news(self) -> bool:
         """Its renderer may be given tokens: a stream always, a whole segment when complete."""
-        return self.phase is Phase.RENDER or self.job.request.render.is_streamed
+        return self.phase is Phase.RENDER or self.job.is_streamed
 
     @property
     def seated(self) -> Seat:
@@ -155,14 +155,11 @@ class LiveJob(Job):
             lane=renderer.identity if decoder is None else decoder.identity,
             render_lane=renderer.identity,
             pool=None if decoder is None else decoder.cache_key,
+            is_streamed=request.render.is_streamed,
             deadline=None if allowed is None else arrived + allowed,
         )
         self.request, self.channel, self.arrived = request, channel, arrived
         self._buffer_seconds = buffer_seconds
-
-    @property
-    def is_in_haste(self) -> bool:
-        return self.request.render.is_streamed and not self.has_spoken
 
     @property
     def is_cancelled(self) -> bool:

@@ -7,10 +7,10 @@ its pool, and nothing else does, so there is no count that could go wrong.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kouji.engine.batcher import Batcher, Rota
+from kouji.engine.batcher import STAGES, Batcher, Rota
 from kouji.engine.jobs import Action, Job, Phase, Row
 from kouji.errors import Cancelled, DeadlineExceeded, EngineBusy, EngineError
 
@@ -35,6 +35,7 @@ class Scheduler:
 
     QUEUE_PER_SEAT, REQUESTS_PER_SEAT = 4, 16
     SEGMENTS_IN_HASTE = 2
+    MOST_OWED_SECONDS = 2.0
 
     def __init__(self, limits: Limits, batcher: Batcher) -> None:
         self.jobs: list[Job] = []  # in order of arrival
@@ -48,6 +49,9 @@ class Scheduler:
         self._turn = 0
         self._last_kind = 0
         self._due_at: float | None = None  # when the batcher has waited long enough
+        self._last_action: Action | None = None
+        self._last_time = 0.0
+        self._owed_seconds = 0.0  # to the decode stage, by renders that took longer than a step
 
     # --- arrivals and ends
 
@@ -103,14 +107,16 @@ class Scheduler:
         returns: the batch, else None; and without a batch, when to ask again, if a wait
                  or a deadline ends then
         """
+        self._account(now)
         self._admit()
         # Each kind in its turn, as far as there is work of it: no kind can hold up the others.
         kinds = (self._begin, self._step, self._render)
         for offset in range(1, 1 + len(kinds)):
             number = (self._last_kind + offset) % len(kinds)
             if (action := kinds[number](now)) is not None:
-                self._last_kind = number
+                self._last_kind, self._last_action = number, action
                 return action, None
+        self._last_action = None
         times = [job.deadline for job in self.jobs]
         return None, min(
             (time for time in (self._due_at, *times) if time is not None), default=None
@@ -193,8 +199,27 @@ class Scheduler:
         return Action("step", tuple(lanes[lane]))
 
     def _render(self, now: float) -> Action | None:
-        action, self._due_at = self._batcher.pick(self.rows(), now)
+        """A batch that is due; while decoding is owed time, only what a listener waits for."""
+        rows: Iterable[Row] = self.rows()
+        if self._owed_seconds > 0 and any(row.is_seated for row in self.rows()):
+            patient = now - self.MOST_OWED_SECONDS
+            rows = [row for row in rows if row.job.is_in_haste or row.ready_since < patient]
+        action, self._due_at = self._batcher.pick(rows, now)
         return action
+
+    def _account(self, now: float) -> None:
+        """Let rendering and decoding have the same time, when both have work.
+
+        A render takes as long as many steps. If one step followed each, rows that decode would
+        hardly move while one row after another is rendered alone; with equal time they move
+        together, and more of them are ready for the next batch.
+        """
+        if self._last_action is not None:
+            seconds = now - self._last_time
+            is_render = self._last_action.kind in STAGES
+            owed = self._owed_seconds + (seconds if is_render else -seconds)
+            self._owed_seconds = min(max(0.0, owed), self.MOST_OWED_SECONDS)
+        self._last_time = now
 
     def check_integrity(self) -> None:
         """Every seat is held by a live row of a live job, and no more than there are."""
