@@ -127,9 +127,13 @@ class _StripStep(StepAttention):
         cache, layout = self.cache, self.cache.layout
         heads, width, rows = layout.num_heads, layout.head_width, self.num_rows
         qkv = qkv.to(layout.dtype)
-        q, kv = torch.split(qkv, [heads * width, 2 * heads * width], dim=1)
-        cache.flat[layer].put_(self.new, kv)
-        q = q.view(rows, heads, 1, width).expand(-1, -1, self.num_strips, -1).reshape(-1)
+        cache.flat[layer].put_(self.new, qkv[:, heads * width :])
+        q = (
+            qkv[:, : heads * width]
+            .view(rows, heads, 1, width)
+            .expand(-1, -1, self.num_strips, -1)
+            .reshape(-1)
+        )
         scores = _weighted_sums(cache.key_rows[layer], self.key_rows, self.key_bags, q)
         scores = scores.view(rows, heads, -1)[:, :, : self.longest]
         if self.shortest < self.longest:
