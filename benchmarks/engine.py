@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import copy
 import json
 import os
 import platform
@@ -24,7 +25,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from kouji.models.gpt_sovits.renderer import SoVITSRenderer
 from plain_gpt_sovits import PlainGenerator, official_sovits, official_t2s
 from torch import Tensor
 
@@ -32,10 +32,14 @@ from kouji.engine.engine import Engine
 from kouji.engine.guard import GuardOptions
 from kouji.engine.request import EngineRequest
 from kouji.engine.settings import EngineSettings
+from kouji.models.decode_precision import choose_decode_precision
 from kouji.models.gpt_sovits import official_decode
 from kouji.models.gpt_sovits.conditioning import Conditioning, TextFeatures
+from kouji.models.gpt_sovits.decode_accuracy import compare_precisions
 from kouji.models.gpt_sovits.decoder import T2SDecoder
-from kouji.models.precision import choose_precision, read_device_facts
+from kouji.models.gpt_sovits.render_accuracy import stft_distance
+from kouji.models.gpt_sovits.renderer import SoVITSRenderer
+from kouji.models.precision import read_device_facts
 from kouji.models.stages import RenderOptions, SamplingOptions, SpeechModel
 
 SEGMENTS = 5  # a text of about 100 Chinese characters
@@ -50,9 +54,11 @@ def main() -> None:
     """Build, measure, print."""
     options = parse_options()
     torch.set_num_threads(options.threads)
-    choice = choose_precision(read_device_facts(options.device), options.precision)
-    print(f"{choice.precision}: {choice.reason}; {options.threads} threads")
-    bench = Bench(options, choice.precision)
+    asked = None if options.precision == "auto" else options.precision
+    choice = choose_decode_precision(read_device_facts(options.device), asked)
+    render = "float32" if choice.precision == "int8" else choice.precision
+    print(f"decode {choice.precision}, render {render}: {choice.reason}; {options.threads} threads")
+    bench = Bench(options, choice.precision, render)
     report: dict[str, Any] = {"machine": bench.describe_machine()}
     print_facts(report["machine"])
     for part in options.parts.split(","):
@@ -94,15 +100,22 @@ class FixedLength:
 class Bench:
     """The networks of both sides and everything that is measured on them."""
 
-    def __init__(self, options: argparse.Namespace, precision: str) -> None:
-        self.options, self.precision = options, precision
+    def __init__(self, options: argparse.Namespace, precision: Any, render: Any) -> None:
+        self.options, self.precision, self.render = options, precision, render
         self.runs, self.device = options.runs, options.device
         self.concurrency = [int(n) for n in options.concurrency.split(",")]
-        self.t2s = official_t2s()
+        self.t2s = never_ending(official_t2s())
         self.sovits, weights = official_sovits(options.version)
         self.plain = PlainGenerator(self.sovits.config, weights)
-        self.decoder = T2SDecoder(self.t2s, precision=precision, device=self.device)
-        self.renderer = SoVITSRenderer(self.sovits, precision=precision, device=self.device)
+        self.decoder = self._decoder(precision)
+        self.renderer = self._renderer(render)
+
+    def _decoder(self, precision: Any) -> T2SDecoder:
+        return T2SDecoder(self.t2s, "bench", precision=precision, device=self.device)
+
+    def _renderer(self, precision: Any) -> SoVITSRenderer:
+        networks = copy.deepcopy(self.sovits)  # a renderer rounds what it takes over
+        return SoVITSRenderer(networks, "bench", precision=precision, device=self.device)
 
     # --- the machine
 
@@ -144,7 +157,7 @@ class Bench:
 
     def _plain_decode(self, text: TextFeatures, voice: Conditioning, count: int) -> Tensor:
         made = official_decode.decode(
-            never_ending(self.t2s), text, voice.prompt_tokens, GREEDY, early_stop=count - 1
+            self.t2s, text, voice.prompt_tokens, GREEDY, early_stop=count - 1
         )
         return made.tokens
 
@@ -186,7 +199,7 @@ class Bench:
             spent = median(self.runs, lambda n=count: self._render_rows(n, tokens[0].tolist()))
             rows.append(
                 {
-                    "what": f"{count} rows, {self.precision}",
+                    "what": f"{count} rows, {self.render}",
                     "seconds": round(spent, 2),
                     "ratio": round(plain * count / spent, 2),
                     "audio_s_per_s": round(seconds * count / spent, 2),
@@ -282,26 +295,27 @@ class Bench:
 
     def measure_accuracy(self) -> list[dict[str, Any]]:
         """Tokens teacher-forced against float32, and the spectra of the waves."""
-        from kouji.models.gpt_sovits.renderer import stft_distance
-
-        from kouji.models.gpt_sovits.decoder import compare_precisions
-
-        voice, segment = make_voice(self.sovits, 0), make_segment(0, SEGMENT_PHONES)
-        rows: list[dict[str, Any]] = []
+        inputs = [(make_segment(i, SEGMENT_PHONES), make_voice(self.sovits, i)) for i in range(4)]
+        exact, rows = self._decoder("float32"), []
         for precision in dict.fromkeys((self.precision, "bfloat16", "int8")):
             if precision != "float32":
-                found = compare_precisions(self.t2s, segment, voice, precision, num_tokens=200)
-                rows.append({"what": f"tokens, {precision}", **vars(found)})
-        exact = SoVITSRenderer(self.sovits, precision="float32", device=self.device)
+                rounded = self._decoder(precision)
+                found = compare_precisions(exact, rounded, inputs, num_tokens=100)
+                figures = {name: round(value, 5) for name, value in vars(found).items()}
+                rows.append({"what": f"tokens, {precision}", **figures})
         tokens = torch.randint(0, 1024, (RENDER_TOKENS,), generator=seeded(5)).tolist()
-        waves = []
-        for renderer in (exact, self.renderer):
-            row = renderer.open(segment, voice, RenderOptions(), 0, is_last=True)
-            row.feed(tokens, is_final=True)
-            renderer.acoustic([row])
-            waves.append(renderer.vocode([row])[0])
-        rows.append({"what": f"wave, {self.precision}", "stft_distance": stft_distance(*waves)})
+        wave = self._wave(self._renderer("float32"), tokens)
+        for precision in ("float32", "bfloat16"):
+            distance = stft_distance(self._wave(self._renderer(precision), tokens), wave)
+            rows.append({"what": f"wave, {precision}", "stft_distance": round(distance, 5)})
         return rows
+
+    def _wave(self, renderer: SoVITSRenderer, tokens: Sequence[int]) -> Any:
+        segment, voice = make_segment(0, RENDER_PHONES), make_voice(self.sovits, 0)
+        row = renderer.open(segment, voice, RenderOptions(), 0, is_last=True)
+        row.feed(tokens, is_final=True)
+        renderer.acoustic([row])
+        return renderer.vocode([row])[0]
 
 
 # --- inputs

@@ -15,16 +15,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from kouji.errors import ModelError, StyleError, VoiceError
+from kouji.errors import ModelError, StyleError, TextError, VoiceError
 from kouji.models.family import Arrays, PreparedSegment, PreparedText, Timeline
 from kouji.models.gpt_sovits.conditioning import Conditioning, TextFeatures
 from kouji.models.gpt_sovits.containers import read_checkpoint
 from kouji.models.gpt_sovits.decoder import T2SDecoder
 from kouji.models.gpt_sovits.directory import VoiceParts
-from kouji.models.gpt_sovits.front import Front
+from kouji.models.gpt_sovits.front import MAX_TEXT_CHARACTERS, Front
 from kouji.models.gpt_sovits.marks import MarkedText, read_marks
 from kouji.models.gpt_sovits.reference import Reference, load_first, load_further
 from kouji.models.gpt_sovits.renderer import SoVITSRenderer
+from kouji.models.gpt_sovits.text.zh_reader import official_pinyin
 from kouji.models.gpt_sovits.voice import condition, pack_conditioning, unpack_conditioning
 from kouji.models.gpt_sovits.weights import load_sovits, load_t2s, sovits_config, t2s_config
 from kouji.models.precision import Precision
@@ -193,34 +194,35 @@ class GptSovitsFamily:
         language: a mode of `text.languages`; None is auto
         """
         mode, front = language or "auto", self._front(voice)
+        if len(text) > MAX_TEXT_CHARACTERS:
+            front.segments(text, mode, _CUT)  # raises
         marked = read_marks(text)
         segments: list[PreparedSegment] = []
+        silent: list[TextError] = []
         for stretch in marked.stretches:
-            spoken = _is_spoken(stretch.text) or len(marked.stretches) == 1
-            found = front.segments(stretch.text, mode, _CUT) if spoken else []
-            segments += [self._segment(front, marked, part, mode) for part in found]
+            for part in _segments(front, stretch.text, mode, silent):
+                try:
+                    segments.append(_prepare_segment(front, marked, part, mode))
+                except TextError as error:  # nothing in it has a sound; the rest of the text may
+                    silent.append(error)
             if segments:
                 longer = segments[-1].pause_seconds + stretch.pause_seconds
                 segments[-1] = replace(segments[-1], pause_seconds=longer)
         if not segments:
-            front.segments("", mode, _CUT)  # raises: there is nothing to speak
+            raise silent[0]
         last = segments[-1]
-        silent = max(0.0, last.pause_seconds - SEGMENT_PAUSE_SECONDS)
-        segments[-1] = replace(last, pause_seconds=silent)
-        plain = "".join(part for s in marked.stretches for part in marked.parts(s.text)
-                        if isinstance(part, str))  # fmt: skip
-        return PreparedText(tuple(segments), (*marked.warnings, *front.check(plain, mode)))
-
-    def _segment(self, front: Front, marked: MarkedText, text: str, mode: str) -> PreparedSegment:
-        features = front.features(list(marked.parts(text)), mode)
-        return PreparedSegment(marked.shown(text), features, SEGMENT_PAUSE_SECONDS)
+        pause = max(0.0, last.pause_seconds - SEGMENT_PAUSE_SECONDS)
+        segments[-1] = replace(last, pause_seconds=pause)
+        return PreparedText(tuple(segments), (*marked.warnings, *front.check(marked.plain, mode)))
 
     def _front(self, voice: Voice) -> Front:
         table = self._table_of(*self._keys(voice))
         with self._lock:
             if table not in self._fronts:
                 bert = self._bert()
-                self._fronts[table] = Front(table, bert.embed, bert.num_channels)
+                g2pw = _find_g2pw(self._parts.bert)
+                pinyin = official_pinyin(g2pw, bert.vocabulary) if g2pw else None
+                self._fronts[table] = Front(table, bert.embed, bert.num_channels, pinyin=pinyin)
             return self._fronts[table]
 
     # --- voices
@@ -291,8 +293,24 @@ class GptSovitsFamily:
         return Eres2Net.load(self._parts.speaker, self.device)
 
 
-def _is_spoken(text: str) -> bool:
-    return any(char.isalnum() for char in text)
+def _find_g2pw(bert: Path) -> Path | None:
+    """The reader of polyphones: beside BERT, or where a checkout of upstream has it."""
+    places = (bert.parent / "G2PWModel", bert.parent.parent / "text" / "G2PWModel")
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _segments(front: Front, text: str, mode: str, silent: list[TextError]) -> list[str]:
+    """The segments of a stretch; none, and why, where nothing in it has a sound."""
+    try:
+        return front.segments(text, mode, _CUT)
+    except TextError as error:
+        silent.append(error)
+        return []
+
+
+def _prepare_segment(front: Front, marked: MarkedText, text: str, mode: str) -> PreparedSegment:
+    features = front.features(list(marked.parts(text)), mode)
+    return PreparedSegment(marked.shown(text), features, SEGMENT_PAUSE_SECONDS)
 
 
 @lru_cache(maxsize=256)

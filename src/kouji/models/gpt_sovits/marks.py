@@ -52,6 +52,11 @@ class MarkedText:
         if start < len(segment):
             yield segment[start:]
 
+    @property
+    def plain(self) -> str:
+        """The text without the given sounds."""
+        return "".join(_PLACEHOLDER.sub("", stretch.text) for stretch in self.stretches)
+
     def shown(self, segment: str) -> str:
         """A segment with its sounds as the caller wrote them."""
         return _PLACEHOLDER.sub(lambda m: self.sounds[ord(m.group()) - _FIRST].text, segment)
