@@ -102,7 +102,7 @@ def test_copies_are_made_one_by_one() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB there")
 def test_loading_peaks_near_one_copy(tmp_path: Path) -> None:
     """In float32 the weights take twice their file; the file's own pages are the third part."""
-    config = dataclasses.replace(TINY_T2S, hidden=320, feed_forward=1280, num_layers=16)
+    config = dataclasses.replace(TINY_T2S, hidden=320, feed_forward=1280, num_layers=10)
     path = save(t2s_content(config), tmp_path / "x.ckpt")
     program = (
         "import resource, sys\n"

@@ -18,7 +18,7 @@ from torch import Tensor
 from kouji.models.gpt_sovits.pickle_names import NumpyType, plain_constructors, plain_values
 from kouji.models.gpt_sovits.pickles import Constructor, Global, Refused, Vocabulary
 
-MAX_NODES = 2_000_000
+MAX_NODES = 200_000  # a training state with its optimiser has some 10,000
 MAX_DEPTH = 64
 
 _DTYPES = {
