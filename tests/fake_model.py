@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -141,7 +141,7 @@ class FakeDecoder:
             state = mix_text(f"{self.identity}|{voice}|{segment.text}")
             cache.states[slot, : prompt.num_positions] = torch.arange(prompt.num_positions)
             cache.states[slot, prompt.num_positions - 1] = state
-            cache.prompts[slot] = prompt, segment
+            cache.prompts[slot] = replace(prompt, payload=None), segment
         return torch.cat([self._logits(cache, slot, 0) for slot in slots])
 
     def step(

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -148,6 +149,36 @@ def test_a_full_engine_refuses_and_goes_on() -> None:
         for ticket in tickets:
             ticket.result()
         assert engine.stats().ended["refused"] == 1
+
+
+class Voice(str):
+    """A voice whose end can be watched."""
+
+
+@pytest.mark.parametrize("end", ["finished", "cancelled", "failed"])
+def test_what_a_request_owned_is_gone_when_it_ends(end: str) -> None:
+    """At once: without the garbage collector, which may be a long time coming."""
+    device = FakeDevice()
+    gc.collect()
+    gc.disable()
+    try:
+        with small_engine(device) as engine:
+            device.gate.clear()
+            voice = Voice("anna")
+            gone = weakref.ref(voice)
+            piece = FakeSegment("x", 30, "nan" if end == "failed" else "")
+            ticket = engine.submit(make_request(fake_model(), piece, voice=voice))
+            del voice
+            eventually(lambda: engine.stats().seats_used == 1)
+            assert gone() is not None
+            if end == "cancelled":
+                ticket.cancel()
+            device.gate.set()
+            eventually(lambda: engine.stats().ended == {end: 1})
+            # The last batch leaves its names when the thread looks for the next.
+            eventually(lambda: gone() is None)
+    finally:
+        gc.enable()
 
 
 def test_closing_cancels_what_is_under_way() -> None:
