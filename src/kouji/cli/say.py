@@ -84,7 +84,10 @@ def say(
     format: Annotated[
         str | None, typer.Option("--format", help="The audio format, where the name has none.")
     ] = None,
-    model: Annotated[str, typer.Option(help="The model to speak with.")] = "mini",
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model or a folder; else that of the voice's own weights, or mini."),
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(help="float32, bfloat16, float16 or int8; else chosen for you.")
     ] = None,
@@ -142,7 +145,8 @@ def say(
             ),
         )
         voice_choice = session.choose_voice(voice, settings)
-        model_choice = session.ModelChoice(model, precision, threads or None, device)
+        model_name = model or session.model_of(voice_choice, settings)
+        model_choice = session.ModelChoice(model_name, precision, threads or None, device)
         tts = session.load_model(model_choice, settings)
         heard = session.open_voice(
             tts,

@@ -98,6 +98,16 @@ def choose_voice(wanted: str, settings: Settings) -> VoiceChoice:
     )
 
 
+def model_of(choice: VoiceChoice, settings: Settings) -> str:
+    """The model a voice was kept for, or mini."""
+    from kouji.voices import VoiceStore
+
+    if choice.name is None or choice.name == SAMPLE:
+        return "mini"
+    weights = VoiceStore(settings.home).get(choice.name).weights
+    return weights.model if weights else "mini"
+
+
 def sample_path() -> Path:
     """The recording behind the voice `sample`, which comes with the package."""
     return Path(str(files("kouji") / "data" / "sample_voice.ogg"))

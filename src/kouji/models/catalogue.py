@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kouji.models.precision import DeviceFacts, Precision
 
 NAMES = ("mini", "gpt-sovits")
+_BEST_FIRST = tuple(f"gpt-sovits-{v}" for v in ("v2proplus", "v2pro", "v2", "v1"))
 DEFAULT_WEIGHTS_BYTES = 4 << 30
 _log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def open_family(
         render=_render_precision(facts, decode.precision, is_asked=precision is not None),
         device=str(device),
         weights_bytes=weights_bytes,
-        home=home,
+        shared=sorted(home.glob("models/gpt-sovits-*")),
     )
 
 
@@ -98,9 +99,9 @@ def _folder_of(model: str, home: Path) -> Path | None:
             return folder
     pulled = sorted(path.name for path in (home / "models").glob("*/") if path.name[0] != ".")
     if model == "gpt-sovits":
-        mine = [name for name in pulled if name.startswith("gpt-sovits-")]
+        mine = [name for name in _BEST_FIRST if name in pulled]
         if mine:
-            return home / "models" / mine[-1]
+            return home / "models" / mine[0]
     raise UsageError(
         "unknown model, or one that is not on this machine",
         seen=model,

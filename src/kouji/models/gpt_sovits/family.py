@@ -8,7 +8,7 @@ they are first asked for. Knows no policies and no engine.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -344,17 +344,16 @@ def open_gpt_sovits(
     render: Precision,
     device: str,
     weights_bytes: int,
-    home: Path,
+    shared: Sequence[Path] = (),
 ) -> GptSovitsFamily:
     """Open the best version a folder can speak.
 
     decode, render, device, weights_bytes: see `GptSovitsFamily`
-    home:          pulled models, whose HuBERT and BERT may serve
-    raises:        ModelError naming what is missing
+    shared: further folders whose HuBERT, BERT and speaker network may serve
+    raises: ModelError naming what is missing
     """
     from kouji.models.gpt_sovits.directory import find_parts
 
-    shared = sorted(home.glob("models/gpt-sovits-*"))
     parts = find_parts(folder, shared=shared)
     return GptSovitsFamily(
         parts, decode=decode, render=render, device=device, weights_bytes=weights_bytes
