@@ -88,8 +88,8 @@ def test_deadlines_end_running_and_waiting_requests() -> None:
 
 
 def test_a_deadline_passes_while_nothing_happens() -> None:
-    with small_engine(buffer_seconds=0.01) as engine:
-        ticket = engine.submit(make_request(fake_model(), LONG, LONG, deadline_seconds=0.1))
+    with small_engine(buffer_seconds=0.01, segments_ahead=2) as engine:
+        ticket = engine.submit(make_request(fake_model(), *[LONG] * 9, deadline_seconds=0.1))
         eventually(lambda: ticket.is_done)  # nobody reads, so nothing moves but the clock
         with pytest.raises(DeadlineExceeded):
             ticket.result()
@@ -223,10 +223,10 @@ def test_many_readers_in_one_event_loop() -> None:
 
     with small_engine() as engine:
         results = asyncio.run(main(engine))
+    heard = [np.concatenate([chunk.samples for chunk in chunks]) for chunks in results]
     for number, chunks in enumerate(results):
-        assert len(chunks) > 4
-        for mine, first in zip(chunks, results[number % 4], strict=True):
-            np.testing.assert_array_equal(mine.samples, first.samples)
+        assert len(chunks) > 2
+        np.testing.assert_array_equal(heard[number], heard[number % 4])
 
 
 @pytest.mark.parametrize("way", ["task", "aclose", "break"])
