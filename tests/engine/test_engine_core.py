@@ -67,7 +67,7 @@ def test_a_stream_is_the_whole(engine: Engine, has_decoder: bool) -> None:
     request = make_request(model, FakeSegment("a longer piece of text", 41), "and one more")
     chunks = list(engine.submit(streamed(request)))
     whole = engine.submit(request).result()
-    assert len(chunks) > 6
+    assert len(chunks) > 2
     assert [chunk.segment_index for chunk in chunks] == sorted(c.segment_index for c in chunks)
     np.testing.assert_array_equal(np.concatenate([c.samples for c in chunks]), whole.samples)
     ends = [chunk for chunk in chunks if chunk.is_segment_end]
