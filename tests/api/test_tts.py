@@ -119,9 +119,7 @@ def test_everything_is_marked_labelled_and_written_down(
         assert line["watermark"] == f"{found.payload:08x}"
 
 
-def test_unmarked_audio_needs_the_operator(
-    tiny_family: MiniFamily, home_dir: Path
-) -> None:
+def test_unmarked_audio_needs_the_operator(tiny_family: MiniFamily, home_dir: Path) -> None:
     voice = _voice(0)
     with pytest.raises(ConsentError, match="unmarked"):
         _tts(tiny_family, home_dir).speak("Hi.", voice, watermark=False)

@@ -38,6 +38,27 @@ class Signal(NamedTuple):
     total: int
 
 
+class Window(NamedTuple):
+    """One row's place in a window of fixed size: sound from `first` to `end`, zeros elsewhere.
+
+    Of the same sizes again and again a CPU prepares its kernels once: each new length costs
+    oneDNN some 10 MB of generated code and the time to make it.
+    """
+
+    first: int
+    end: int
+
+    def at(self, rate: int) -> Window:
+        """The same place after upsampling."""
+        return Window(self.first * rate, self.end * rate)
+
+
+Extent = Tensor | Window | None
+"""Where rows have sound: (batch,) lengths, a window's place, or everywhere."""
+Mask = Tensor | tuple[int, int] | None
+"""What to keep of a stretch: factors (batch, frames, 1), the frames between two, or all."""
+
+
 class Stage(nn.Module):
     """One step of upsampling and the residual blocks behind it."""
 
@@ -52,16 +73,16 @@ class Stage(nn.Module):
         self.reach = max(block.reach for block in blocks)
         self.width = width
 
-    def __call__(self, heard: Signal, start: int, end: int, lengths: Tensor | None) -> Tensor:
+    def __call__(self, heard: Signal, start: int, end: int, extent: Extent) -> Tensor:
         """`forward`, with its type."""
-        y: Tensor = super().__call__(heard, start, end, lengths)
+        y: Tensor = super().__call__(heard, start, end, extent)
         return y
 
-    def forward(self, heard: Signal, start: int, end: int, lengths: Tensor | None) -> Tensor:
+    def forward(self, heard: Signal, start: int, end: int, extent: Extent) -> Tensor:
         """The sum of the blocks at output frames `start` to `end`.
 
         heard:   what the stage before it gave, at least `needs(start, end)` of it, within `total`
-        lengths: (batch,) valid frames of `heard`; None: all are
+        extent:  of `heard`
         returns: (batch, end - start, width)
         """
         total = heard.total * self.rate
@@ -69,17 +90,17 @@ class Stage(nn.Module):
         first, last = low // self.rate, -(-high // self.rate)
         left, right = max(0, first - self.up.reach), min(heard.total, last + self.up.reach)
         x = heard.values[:, left - heard.start : right - heard.start]
-        x = _active(x, SLOPE, _valid(lengths, left, right))
+        x = _active(x, SLOPE, _valid(extent, left, right))
         x = self.up(x)[:, low - left * self.rate : high - left * self.rate]
-        upper = None if lengths is None else lengths * self.rate
-        return self._blocks(x, _valid(upper, low, high))[:, start - low : end - low]
+        upper = _valid(_scaled(extent, self.rate), low, high)
+        return self._blocks(x, upper)[:, start - low : end - low]
 
     def needs(self, start: int, end: int) -> tuple[int, int]:
         """Input frames that output frames `start` to `end` depend on, before any clipping."""
         low, high = start - self.reach, end + self.reach
         return low // self.rate - self.up.reach, -(-high // self.rate) + self.up.reach
 
-    def _blocks(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def _blocks(self, x: Tensor, mask: Mask) -> Tensor:
         heard = _active(x, SLOPE, mask)  # the blocks begin alike
         first, *others = self.blocks
         total: Tensor = first(x, heard, mask)
@@ -97,7 +118,7 @@ class ResidualBlock(nn.Module):
         self.convs2 = nn.ModuleList(TimeConv(width, width, taps) for _ in dilations)
         self.reach = sum(dilations) * (taps // 2) + len(dilations) * (taps // 2)
 
-    def forward(self, x: Tensor, heard: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, heard: Tensor, mask: Mask) -> Tensor:
         """x: (batch, frames, width); heard: `x` activated; returns the like of `x`."""
         y = x
         for index, (first, second) in enumerate(zip(self.convs1, self.convs2, strict=True)):
@@ -125,7 +146,7 @@ class Generator(nn.Module):
         self,
         latents: Tensor,
         style: Tensor,
-        lengths: Tensor | None = None,
+        extent: Extent = None,
         start: int = 0,
         end: int | None = None,
     ) -> Tensor:
@@ -134,7 +155,7 @@ class Generator(nn.Module):
         latents: (batch, frames, latent); where the sequence goes on beyond them, at least
                  `context` frames lie before `start` and after `end`
         style:   (batch, channels)
-        lengths: (batch,) valid frames, where rows differ; samples beyond them mean nothing
+        extent:  where rows have sound; samples beyond it mean nothing
         returns: (batch, (end - start) * frame_samples) float32
         """
         num_frames = latents.shape[1]
@@ -144,13 +165,12 @@ class Generator(nn.Module):
         left = max(0, low - self.conv_pre.reach)
         right = min(num_frames, high + self.conv_pre.reach)
         heard = latents[:, left:right].to(self.conv_pre.weight.dtype)
-        mask = _valid(lengths, left, right)
-        heard = heard if mask is None else heard * mask.to(heard.dtype)
+        heard = _kept(heard, _valid(extent, left, right))
         told = self.cond(style[:, None].to(heard.dtype))
         first = self.conv_pre(heard)[:, low - left : high - left] + told
         signal, rate = Signal(first, low, num_frames), 1
         for stage, (begin, finish) in zip(self.steps, spans[1:], strict=True):
-            valid = None if lengths is None else lengths * rate
+            valid = _scaled(extent, rate)
             rate *= stage.rate
             total = num_frames * rate
             begin, finish = max(0, begin), min(total, finish)
@@ -159,41 +179,35 @@ class Generator(nn.Module):
             signal = Signal(self._tiled(stage, signal, begin, finish, valid), begin, total)
         raise AssertionError("a generator has at least one stage")
 
-    def _tiled(
-        self, stage: Stage, heard: Signal, start: int, end: int, lengths: Tensor | None
-    ) -> Tensor:
+    def _tiled(self, stage: Stage, heard: Signal, start: int, end: int, extent: Extent) -> Tensor:
         step = _tile_frames(heard.values, stage.width)
         if end - start <= step:
-            return stage(heard, start, end, lengths)
+            return stage(heard, start, end, extent)
         out = heard.values.new_empty(heard.values.shape[0], end - start, stage.width)
         for low in range(start, end, step):
             high = min(end, low + step)
-            out[:, low - start : high - start] = stage(heard, low, high, lengths)
+            out[:, low - start : high - start] = stage(heard, low, high, extent)
         return out
 
-    def _finish(
-        self, stage: Stage, heard: Signal, start: int, end: int, lengths: Tensor | None
-    ) -> Tensor:
+    def _finish(self, stage: Stage, heard: Signal, start: int, end: int, extent: Extent) -> Tensor:
         """The last stage and what follows it, which has too few channels to be kept whole."""
         step = _tile_frames(heard.values, stage.width)
         if end - start <= step:
-            return self._last(stage, heard, start, end, lengths)
+            return self._last(stage, heard, start, end, extent)
         return torch.cat(
             [
-                self._last(stage, heard, low, min(end, low + step), lengths)
+                self._last(stage, heard, low, min(end, low + step), extent)
                 for low in range(start, end, step)
             ],
             dim=1,
         )
 
-    def _last(
-        self, stage: Stage, heard: Signal, start: int, end: int, lengths: Tensor | None
-    ) -> Tensor:
+    def _last(self, stage: Stage, heard: Signal, start: int, end: int, extent: Extent) -> Tensor:
         total, reach = heard.total * stage.rate, self.conv_post.reach
         left, right = max(0, start - reach), min(total, end + reach)
-        x = stage(heard, left, right, lengths)
-        upper = None if lengths is None else lengths * stage.rate
-        y = self.conv_post(_active(x, LAST_SLOPE, _valid(upper, left, right)))
+        x = stage(heard, left, right, extent)
+        upper = _valid(_scaled(extent, stage.rate), left, right)
+        y = self.conv_post(_active(x, LAST_SLOPE, upper))
         return torch.tanh(y[:, start - left : end - left, 0].float())
 
     def _spans(self, start: int, end: int) -> list[tuple[int, int]]:
@@ -214,16 +228,37 @@ def _tile_frames(like: Tensor, width: int) -> int:
     return max(TILE_FRAMES, room // (width * like.element_size() * like.shape[0]))
 
 
-def _valid(lengths: Tensor | None, start: int, end: int) -> Tensor | None:
-    """(batch, end - start, 1) of positions below `lengths`."""
-    if lengths is None:
+def _scaled(extent: Extent, rate: int) -> Extent:
+    if isinstance(extent, Window):
+        return extent.at(rate)
+    return None if extent is None else extent * rate
+
+
+def _valid(extent: Extent, start: int, end: int) -> Mask:
+    """The mask of frames `start` to `end`."""
+    if extent is None:
         return None
-    return (torch.arange(start, end, device=lengths.device) < lengths[:, None])[..., None]
+    if isinstance(extent, Window):
+        kept = max(0, extent.first - start), min(end, extent.end) - start
+        return None if kept == (0, end - start) else kept
+    return (torch.arange(start, end, device=extent.device) < extent[:, None])[..., None]
 
 
-def _active(x: Tensor, slope: float, mask: Tensor | None, *, may_overwrite: bool = False) -> Tensor:
-    y = F.leaky_relu(x, slope, inplace=may_overwrite and not torch.is_grad_enabled())
-    return y if mask is None else y * mask.to(y.dtype)
+def _kept(x: Tensor, mask: Mask) -> Tensor:
+    """`x` with zeros where the mask has none of it; overwritten where it is a window's."""
+    if mask is None:
+        return x
+    if isinstance(mask, Tensor):
+        return x * mask.to(x.dtype)
+    x[:, : mask[0]] = 0
+    x[:, max(0, mask[1]) :] = 0
+    return x
+
+
+def _active(x: Tensor, slope: float, mask: Mask, *, may_overwrite: bool = False) -> Tensor:
+    return _kept(
+        F.leaky_relu(x, slope, inplace=may_overwrite and not torch.is_grad_enabled()), mask
+    )
 
 
 def _add(total: Tensor, more: Tensor) -> Tensor:

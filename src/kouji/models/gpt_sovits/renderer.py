@@ -21,13 +21,15 @@ from torch.nn.utils.rnn import pad_sequence
 from kouji.errors import ModelError
 from kouji.models.gpt_sovits.chunks import frame_noise
 from kouji.models.gpt_sovits.conditioning import Conditioning, TextFeatures
+from kouji.models.gpt_sovits.generator import Window
 from kouji.models.gpt_sovits.quantizer import FRAMES_PER_TOKEN
 from kouji.models.gpt_sovits.render_row import SoVITSRow
 from kouji.models.gpt_sovits.sovits import SoVITS, stretch
 from kouji.models.precision import Precision
 from kouji.models.stages import RenderOptions
 
-PADDED_FRAMES = 64  # lengths on a GPU are multiples of it, so that few shapes are compiled
+WINDOW_FRAMES = (256, 128, 64, 32)  # of latents vocoded at once on a CPU
+PADDED_FRAMES = 64  # lengths of what goes through prior, flow and a GPU are multiples of it
 
 
 class SoVITSRenderer:
@@ -129,22 +131,34 @@ class SoVITSRenderer:
             sounds = self._vocode_together(rows, pieces)
         else:
             sounds = [
-                self.networks.dec(latents[None], self._styles([row]), None, begin, end)[0]
-                for row, (latents, begin, end) in zip(rows, pieces, strict=True)
+                self._vocode_alone(row, *piece) for row, piece in zip(rows, pieces, strict=True)
             ]
         for row, (_, begin, end) in zip(rows, pieces, strict=True):
             row.give(end - begin)
         return [sound.cpu().numpy() for sound in sounds]
 
+    def _vocode_alone(self, row: SoVITSRow, latents: Tensor, begin: int, end: int) -> Tensor:
+        """Frames `begin` to `end` in windows of a few fixed sizes; see `generator.Window`."""
+        style, context = self._styles([row]), self._context
+        sounds = []
+        while begin < end:
+            size = window_frames(end - begin)
+            left, right = max(0, begin - context), min(len(latents), begin + size + context)
+            first = left - (begin - context)  # frames before the beginning of the sequence
+            window = latents.new_zeros(1, size + 2 * context, latents.shape[1])
+            window[0, first : first + right - left] = latents[left:right]
+            place = Window(first, first + right - left)
+            sound = self.networks.dec(window, style, place, context, context + size)[0]
+            count = min(size, end - begin)
+            sounds.append(sound[: count * self.config.frame_samples])
+            begin += count
+        return torch.cat(sounds)
+
     def _vocode_together(
         self, rows: Sequence[SoVITSRow], pieces: Sequence[tuple[Tensor, int, int]]
     ) -> list[Tensor]:
         latents = [piece[0] for piece in pieces]
-        longest = max(len(one) for one in latents)
-        padded = self._padded(latents)
-        padded = torch.nn.functional.pad(padded, (0, 0, 0, -longest % PADDED_FRAMES))
-        lengths = torch.tensor([len(one) for one in latents], device=self.device)
-        samples = self._generate(padded, self._styles(rows), lengths)
+        samples = self._generate(self._padded(latents), self._styles(rows), self._ends(latents))
         size = self.config.frame_samples
         return [
             own[begin * size : end * size]
@@ -161,14 +175,24 @@ class SoVITSRenderer:
         return torch.stack([row.voice.style for row in rows]).to(self.device, torch.float32)
 
     def _padded(self, parts: Sequence[Tensor]) -> Tensor:
-        return pad_sequence(list(parts), batch_first=True).to(self.device)
+        """Rows side by side, up to a multiple of `PADDED_FRAMES`: few shapes, see `Window`."""
+        rows = pad_sequence(list(parts), batch_first=True)
+        missing = -rows.shape[1] % PADDED_FRAMES
+        around = [0, 0] * (rows.ndim - 2) + [0, missing]
+        return torch.nn.functional.pad(rows, around).to(self.device)
 
-    def _ends(self, parts: Sequence[Tensor]) -> Tensor | None:
-        """Lengths, where they differ."""
-        lengths = [len(part) for part in parts]
-        if len(set(lengths)) == 1:
-            return None
-        return torch.tensor(lengths, device=self.device)
+    def _ends(self, parts: Sequence[Tensor]) -> Tensor:
+        return torch.tensor([len(part) for part in parts], device=self.device)
+
+
+def window_frames(num_frames: int) -> int:
+    """The window to begin with where `num_frames` are to be vocoded.
+
+    The largest that is filled but for less than the smallest: so little is wasted, and few
+    windows pay for their context (about 14 frames' worth of work each).
+    """
+    smallest = WINDOW_FRAMES[-1]
+    return next((s for s in WINDOW_FRAMES if num_frames > s - smallest), smallest)
 
 
 def _placed(networks: SoVITS, device: torch.device, dtype: torch.dtype) -> SoVITS:
