@@ -14,6 +14,7 @@ import json
 import os
 import random
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from kouji.voices import Voice
 from kouji.voices.consent import attest
 
 WARM, STEP = 50, 50
+QUIET_SECONDS = 1.0
 TEXTS = (
     "你好。",
     "Hello there, my old friend.",
@@ -78,6 +80,7 @@ def measure(
                     raise outcome
             before, done = done, done + count
             if done >= WARM and done // STEP > before // STEP:
+                time.sleep(QUIET_SECONDS)  # the engine gives back what it freed
                 readings.append(resident_mb())
                 print(f"{done:5d} requests: {readings[-1]:.1f} MB")
         tts.engine.check_integrity()

@@ -19,6 +19,7 @@ import torch
 
 from kouji.engine.attempts import Failures
 from kouji.engine.batcher import Batcher
+from kouji.engine.heap import trim_heap
 from kouji.engine.isolation import DeviceLost
 from kouji.engine.jobs import Action
 from kouji.engine.rows import LiveJob, SegmentRow
@@ -29,6 +30,7 @@ from kouji.engine.stats import EngineStats, Tally
 from kouji.engine.trace import Trace, TraceEvent
 from kouji.errors import Cancelled, EngineBusy, EngineError, EngineFailed, KoujiError
 
+QUIET_SECONDS = 0.2  # without work, after which freed memory goes back to the system
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +64,7 @@ class Worker:
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_closing = False
+        self._has_computed = False  # since the heap was trimmed
         self.fault: str | None = None
 
     # --- called from any thread
@@ -166,23 +169,30 @@ class Worker:
             if is_idle:
                 runner.pools.check_integrity()
                 self._scheduler.check_integrity()
-            self._wait(wake_at)
+                if self._has_computed:
+                    wake_at = self._clock() + QUIET_SECONDS
+            if not self._wait(wake_at) and is_idle:
+                trim_heap()
+                self._has_computed = False
             return True
+        self._has_computed = True
         start = self._clock()
         failures = runner.run(action)
         self._note(action, start)
         self._settle(action, failures)
         return True
 
-    def _wait(self, wake_at: float | None) -> None:
-        """Sleep until there is news or it is time."""
+    def _wait(self, wake_at: float | None) -> bool:
+        """Sleep until there is news or it is time; True for news."""
         timeout = None if wake_at is None else max(0.0, wake_at - self._clock())
+        has_news = False
         try:
             self._news.get(timeout=timeout)
+            has_news = True
             while True:
                 self._news.get_nowait()
         except queue.Empty:
-            pass
+            return has_news
 
     def _note(self, action: Action, start: float) -> None:
         with self._lock:

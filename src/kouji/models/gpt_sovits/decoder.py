@@ -24,7 +24,7 @@ from kouji.models.gpt_sovits.official_decode import MAX_STEPS, MUTE_TOKEN, early
 from kouji.models.gpt_sovits.packed_block import EmbeddedPrefix, PackedBlock
 from kouji.models.gpt_sovits.prompts import PromptInputs, make_prompt
 from kouji.models.gpt_sovits.t2s import T2S, sinusoids
-from kouji.models.layers.attention import plan_step
+from kouji.models.layers.attention import SHAPE_STEP, plan_step
 from kouji.models.layers.kv_cache import CacheLayout, SlotCache
 from kouji.models.layers.packed_linear import LinearPrecision, PackedLinear
 from kouji.models.stages import Prompt
@@ -118,10 +118,12 @@ class T2SDecoder:
     def prefill(self, prompts: Sequence[Prompt], cache: SlotCache, slots: Sequence[int]) -> Tensor:
         """Write prompts into their slots; see `stages.Decoder.prefill`.
 
-        Prompts of any length are laid end to end: no padding, and each result is the same as alone.
+        Prompts of any length are laid end to end, and each result is the same as alone. Only the
+        end is padded, so that products have few shapes.
         """
         prefixes = [self._embed(prompt.payload) for prompt in prompts]
         x = torch.cat([prefix.x for prefix in prefixes])
+        x = torch.nn.functional.pad(x, (0, 0, 0, -len(x) % SHAPE_STEP))
         for number, layer in enumerate(self._layers):
             x = layer.prefill(x, number, prefixes, cache, list(slots))
         ends = torch.tensor([len(prefix.x) for prefix in prefixes]).cumsum(0) - 1

@@ -66,7 +66,10 @@ class PackedBlock:
         cache: SlotCache,
         slots: list[int],
     ) -> Tensor:
-        """All positions of all prompts one after another, (positions, channels) float32."""
+        """All positions of all prompts one after another, (positions, channels) float32.
+
+        `x` may go on with rows of padding, which mean nothing and are given back as such.
+        """
         qkv = self.qkv(x).view(len(x), 3, self.num_heads, -1)
         seen, start = [], 0
         for prefix, slot in zip(prefixes, slots, strict=True):
@@ -74,6 +77,7 @@ class PackedBlock:
             cache.write(number, slot, k, v)
             seen.append(attend_prefix(q, k, v, prefix.num_phones))
             start += len(prefix.x)
+        seen.append(seen[0].new_zeros(len(x) - start, seen[0].shape[1]))
         return self._finish(x, torch.cat(seen))
 
     def _finish(self, x: Tensor, seen: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from kouji.models.layers.kv_cache import STRIP, RowCache, SlotCache, StripCache
 
+SHAPE_STEP = 32  # lengths of products are rounded up to multiples of it
+
 
 class StepAttention:
     """One step of several rows: everything that is the same in all layers is computed once."""
@@ -172,11 +174,22 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, is_unseen: Tensor | None) -> Tensor
     """(heads, positions, width) each; `is_unseen` (queries, positions)."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
         # Measured at 290 positions: 2.0 ms this way, 3.4 ms with the fused kernel.
-        scores = torch.bmm(q, k.transpose(1, 2))
-        if is_unseen is not None:
-            scores.masked_fill_(is_unseen, -math.inf)
-        return torch.bmm(scores.softmax(-1), v)
+        return _attend_padded(q, k, v, is_unseen)
     mask = None if is_unseen is None else ~is_unseen
     return F.scaled_dot_product_attention(
         q.unsqueeze(0), k.unsqueeze(0), v.unsqueeze(0), attn_mask=mask, scale=1.0
     ).squeeze(0)
+
+
+def _attend_padded(q: Tensor, k: Tensor, v: Tensor, is_unseen: Tensor | None) -> Tensor:
+    """`_attend` at rounded lengths: oneDNN keeps code for every shape of a product it has met."""
+    num_queries, num_keys = q.shape[1], k.shape[1]
+    more_queries, more_keys = -num_queries % SHAPE_STEP, -num_keys % SHAPE_STEP
+    q, k, v = (
+        F.pad(t, (0, 0, 0, more)) for t, more in ((q, more_queries), (k, more_keys), (v, more_keys))
+    )
+    scores = torch.bmm(q, k.transpose(1, 2))
+    if is_unseen is not None:
+        scores[:, :num_queries, :num_keys].masked_fill_(is_unseen, -math.inf)
+    scores[:, :, num_keys:] = -math.inf
+    return torch.bmm(scores.softmax(-1), v)[:, :num_queries]
