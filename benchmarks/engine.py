@@ -244,7 +244,11 @@ class Bench:
         base = seconds / plain
         rows = [{"what": "plain, one by one", "audio_s_per_s": round(base, 2), "ratio": 1.0}]
         decoder = FixedLength(self.decoder, SEGMENT_TOKENS)
-        with Engine(EngineSettings(max_seats=32, max_positions=512, max_queue=64)) as engine:
+        with Engine(
+            EngineSettings(
+                max_seats=32, max_positions=512, max_queue=64, threads=self.options.threads
+            )
+        ) as engine:
             for count in self.concurrency:
                 requests = [
                     make_request(decoder, self.renderer, segments, voices[i % 8], i)

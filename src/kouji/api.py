@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -78,10 +79,24 @@ def load(
     from kouji.models.catalogue import open_family
 
     settings = settings or load_settings()
+    settings = replace(settings, threads=threads or settings.threads, device=device or "auto")
     family = open_family(
-        model, home=settings.home, precision=precision, device=device, threads=threads
+        model,
+        home=settings.home,
+        precision=precision,
+        device=settings.device,
+        threads=threads,
+        weights_bytes=round(settings.weights_gb * 1e9),
+        compile_renderer=_compile_renderer,
     )
     return TTS(family, settings)
+
+
+def _compile_renderer(device: str) -> Callable[[Any], Any]:
+    """How a device makes a pure function of tensors faster; asked only when one is rendered on."""
+    from kouji.engine.device import open_device
+
+    return open_device(device).compile_renderer
 
 
 class TTS:

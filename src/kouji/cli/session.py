@@ -49,6 +49,7 @@ def start() -> Settings:
 
 def load_model(choice: ModelChoice, settings: Settings) -> Any:
     """The synthesiser, with the caller's options before the operator's settings."""
+    _calm_where_cores_are_shared(choice.threads or settings.threads)
     from kouji.api import load
 
     def chosen(option: str | None, setting: str) -> str | None:
@@ -62,6 +63,16 @@ def load_model(choice: ModelChoice, settings: Settings) -> Any:
         device=chosen(choice.device, settings.device),
         settings=settings,
     )
+
+
+def _calm_where_cores_are_shared(wanted_threads: int) -> None:
+    """Let waiting threads sleep where other programs want the cores; before torch is imported."""
+    from kouji.engine.openmp import calm_openmp
+    from kouji.engine.threads import choose_threads
+
+    choice = choose_threads(wanted_threads)
+    if choice.count < choice.most:
+        logging.getLogger(__name__).info("%s: %s", choice.reason, calm_openmp().reason)
 
 
 @dataclass(frozen=True)

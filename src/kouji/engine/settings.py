@@ -29,9 +29,11 @@ class EngineSettings:
     guard_seconds: newest tokens of a streamed request's first segment that are withheld from
                    the renderer, so that a fault that shows in them can still be undone
     guard_seconds_later: the same of its later segments, which nobody waits for yet
+    threads:       of the CPU; 0 follows what cores are free, up to what torch may use
     """
 
     device: str = "auto"
+    threads: int = 0
     max_seats: int = 0
     max_queue: int = 0
     max_requests: int = 0
@@ -59,6 +61,7 @@ class EngineSettings:
         """What config.toml and the environment say of the engine."""
         return cls(
             device=settings.device,
+            threads=settings.threads,
             max_seats=settings.engine_seats,
             max_queue=settings.engine_queue,
             render_batch=settings.render_batch,

@@ -77,6 +77,18 @@ def choose_threads(wanted: int = 0, *, root: Path = Path("/")) -> ThreadChoice:
     return ThreadChoice(count, cores, words)
 
 
+def choose_for_engine(wanted: int, allowed: int) -> ThreadChoice:
+    """`choose_threads` within what torch was given (by its caller, or OMP_NUM_THREADS).
+
+    allowed: threads torch may use now
+    """
+    choice = choose_threads(wanted)
+    if wanted > 0 or allowed >= choice.most:
+        return choice
+    words = f"{choice.reason}; torch was given {allowed}"
+    return ThreadChoice(min(choice.count, allowed), allowed, words)
+
+
 def foreign_load(root: Path = Path("/")) -> float:
     """Cores' worth of work other programs wanted in the last minute; 0 where it is unknown."""
     try:

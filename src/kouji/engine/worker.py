@@ -27,6 +27,7 @@ from kouji.engine.runner import Runner
 from kouji.engine.scheduler import Limits, Scheduler
 from kouji.engine.settings import FALLBACK_SEATS, EngineSettings
 from kouji.engine.stats import EngineStats, Tally
+from kouji.engine.threads import Governor, choose_for_engine
 from kouji.engine.trace import Trace, TraceEvent
 from kouji.errors import Cancelled, EngineBusy, EngineError, EngineFailed, KoujiError
 
@@ -58,6 +59,7 @@ class Worker:
         batcher = Batcher(settings.render_batch, settings.render_wait_ms / 1000)
         self._scheduler = Scheduler(limits, batcher)
         self._make_runner, self._clock, self._trace = make_runner, clock, trace
+        self._num_threads = settings.threads
         self._runner: Runner | None = None
         self._tally = Tally()
         self._lock = threading.Lock()
@@ -143,8 +145,9 @@ class Worker:
         try:
             with torch.inference_mode():
                 self._runner = self._make_runner()
+                governor = self._govern()
                 while self._turn(self._runner):
-                    pass
+                    governor.tick()
         except BaseException as error:
             # Not even an interrupt may leave readers waiting for a thread that is gone.
             log.exception("the engine stops")
@@ -152,6 +155,12 @@ class Worker:
                 cause = error.__cause__ if isinstance(error, DeviceLost) else error
                 self.fault = f"{type(cause).__name__}: {cause}"
         self._end_all()
+
+    def _govern(self) -> Governor:
+        """How many CPU threads compute, as others come and go on this machine."""
+        choice = choose_for_engine(self._num_threads, torch.get_num_threads())
+        log.info("engine: %s", choice.reason)
+        return Governor(choice)
 
     def _turn(self, runner: Runner) -> bool:
         """One decision and its batch; False when closing."""

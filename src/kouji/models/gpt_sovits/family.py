@@ -87,12 +87,15 @@ class GptSovitsFamily:
         render: Precision,
         device: str,
         weights_bytes: int,
+        compile_renderer: Callable[[Any], Any] | None = None,
     ) -> None:
         """Take over the files of one version.
 
-        decode, render: number formats of the two stages
-        weights_bytes:  kept in memory at most, those in use apart
+        decode, render:   number formats of the two stages
+        weights_bytes:    kept in memory at most
+        compile_renderer: see `SoVITSRenderer`
         """
+        self._compile_renderer = compile_renderer
         self.precision: str = decode
         self.device, self._decode, self._render = device, decode, render
         self._parts = parts
@@ -157,7 +160,13 @@ class GptSovitsFamily:
             network = load_t2s(key.path).network
             return T2SDecoder(network, identity, precision=self._decode, device=self.device)
         networks = load_sovits(key.path).network
-        return SoVITSRenderer(networks, identity, precision=self._render, device=self.device)
+        return SoVITSRenderer(
+            networks,
+            identity,
+            precision=self._render,
+            device=self.device,
+            compile_renderer=self._compile_renderer,
+        )
 
     def _table_of(self, t2s: WeightsKey, sovits: WeightsKey) -> str:
         """The symbol table both files were trained with, v1 or v2."""
@@ -345,10 +354,11 @@ def open_gpt_sovits(
     device: str,
     weights_bytes: int,
     shared: Sequence[Path] = (),
+    compile_renderer: Callable[[Any], Any] | None = None,
 ) -> GptSovitsFamily:
     """Open the best version a folder can speak.
 
-    decode, render, device, weights_bytes: see `GptSovitsFamily`
+    decode, render, device, weights_bytes, compile_renderer: see `GptSovitsFamily`
     shared: further folders whose HuBERT, BERT and speaker network may serve
     raises: ModelError naming what is missing
     """
@@ -356,5 +366,10 @@ def open_gpt_sovits(
 
     parts = find_parts(folder, shared=shared)
     return GptSovitsFamily(
-        parts, decode=decode, render=render, device=device, weights_bytes=weights_bytes
+        parts,
+        decode=decode,
+        render=render,
+        device=device,
+        weights_bytes=weights_bytes,
+        compile_renderer=compile_renderer,
     )
