@@ -134,7 +134,10 @@ class Speaker:
                         running.append((index, stack.enter_context(stream)))
                     except KoujiError as error:
                         outcomes[index] = error
-                    if not isinstance(outcomes.get(index), EngineBusy) or not running:
+                        is_over = not isinstance(error, EngineBusy) or not running
+                    else:
+                        is_over = True
+                    if is_over:
                         waiting.popleft()
                         continue
                 index, stream = running.popleft()

@@ -194,9 +194,14 @@ def test_more_requests_than_the_engine_takes_wait_for_their_turn(
 ) -> None:
     settings = Settings(home=home_dir, engine_seats=1, engine_queue=2)
     with TTS(tiny_family, settings) as tts:
-        requests = [SpeechRequest(f"Line {i}.", _voice(0), None, i) for i in range(80)]
+        voice = _voice(0)
+        requests = [SpeechRequest("A line.", voice, None, i) for i in range(40)]
         outcomes = tts.speak_many(requests)
+        ended = tts.engine.stats().ended
     assert all(isinstance(outcome, Speech) for outcome in outcomes)
+    assert ended["refused"] > 0
+    assert ended["finished"] == 40, "each is spoken once"
+    assert "cancelled" not in ended
 
 
 def test_letting_go_of_a_stream_ends_it(tiny_tts: TTS) -> None:

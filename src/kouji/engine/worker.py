@@ -174,12 +174,12 @@ class Worker:
             self._scheduler.seats = runner.pools.seats
             action, wake_at = self._scheduler.decide(self._clock())
             is_idle = not self._scheduler.jobs
-        if action is None:
-            if is_idle:
+            if is_idle:  # under the lock: a job that comes in this moment is no fault
                 runner.pools.check_integrity()
                 self._scheduler.check_integrity()
-                if self._has_computed:
-                    wake_at = self._clock() + QUIET_SECONDS
+        if action is None:
+            if is_idle and self._has_computed:
+                wake_at = self._clock() + QUIET_SECONDS
             if not self._wait(wake_at) and is_idle:
                 trim_heap()
                 self._has_computed = False
