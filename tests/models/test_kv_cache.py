@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -142,3 +144,24 @@ def test_prefix(dtype: torch.dtype, tolerance: float, num_free: int) -> None:
     )
     ours = attend_prefix(q.to(dtype), k.to(dtype), v.to(dtype), num_free)
     assert torch.allclose(ours.float(), wanted.transpose(0, 1).flatten(1), atol=tolerance)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells what is taken")
+@pytest.mark.parametrize("is_strips", [True, False])
+def test_memory_is_taken_when_it_is_written(is_strips: bool) -> None:
+    layout = CacheLayout(2, 4, 64, torch.bfloat16, torch.device("cpu"), is_strips)
+    before = _resident_bytes()
+    cache = layout.allocate(64, 2048)
+    assert cache.num_bytes == 64 * layout.slot_bytes(2048) == 256 << 20
+    assert _resident_bytes() - before < cache.num_bytes / 8
+    assert not cache.keys[0, 0].any()
+    content = torch.randn(100, 4, 64)
+    cache.write(1, 0, content, content)
+    kept = cache.copy_out(0, 100)
+    assert torch.equal(kept.values[1].transpose(0, 1), content.to(torch.bfloat16))
+    assert _resident_bytes() - before < cache.num_bytes / 8, "one seat of 64 is used"
+
+
+def _resident_bytes() -> int:
+    words = Path("/proc/self/status").read_text().split("VmRSS:")[1].split()
+    return int(words[0]) << 10

@@ -7,12 +7,15 @@ attention become weighted sums of table rows (see `attention`). Owns memory; com
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+ALIGNMENT = 64  # bytes; what torch gives its own tensors
 STRIP = 128  # positions; 64 costs more look-ups, 256 reads more stale positions: measured equal
 
 
@@ -99,8 +102,8 @@ class RowCache(SlotCache):
         super().__init__(layout, num_slots, num_positions)
         shape = (layout.num_layers, num_slots, layout.num_heads, num_positions, layout.head_width)
         # Zeros: positions not written yet are computed with before they are masked.
-        self.keys = torch.zeros(shape, dtype=layout.dtype, device=layout.device)
-        self.values = torch.zeros_like(self.keys)
+        self.keys = _zeros(shape, layout)
+        self.values = _zeros(shape, layout)
 
     def write(self, layer: int, slot: int, keys: Tensor, values: Tensor) -> None:
         """As `SlotCache.write`."""
@@ -124,7 +127,7 @@ class StripCache(SlotCache):
         heads, width = layout.num_heads, layout.head_width
         self.num_strips = num_positions // STRIP
         half = num_slots * num_positions * heads * width
-        both = torch.zeros(layout.num_layers, 2 * half, dtype=layout.dtype, device=layout.device)
+        both = _zeros((layout.num_layers, 2 * half), layout)
         self.values_start = half
         strips = (layout.num_layers, num_slots, self.num_strips, heads, width, STRIP)
         self.keys = both[:, :half].view(strips)
@@ -147,3 +150,16 @@ class StripCache(SlotCache):
     def _beginning(self, slot: int, num_positions: int) -> tuple[Tensor, Tensor]:
         strips = -(-num_positions // STRIP)
         return self.keys[:, slot, :strips], self.values[:, slot, :, :num_positions]
+
+
+def _zeros(shape: tuple[int, ...], layout: CacheLayout) -> Tensor:
+    """Zeros that take memory when they are first written, where the system offers that.
+
+    torch writes its zeros at once: sixteen seats would take gigabytes for one short sentence.
+    """
+    if layout.device.type != "cpu":
+        return torch.zeros(shape, dtype=layout.dtype, device=layout.device)
+    num_bytes = math.prod(shape) * layout.dtype.itemsize
+    raw = torch.from_numpy(np.zeros(num_bytes + ALIGNMENT, np.uint8))
+    start = -raw.data_ptr() % ALIGNMENT
+    return raw[start : start + num_bytes].view(layout.dtype).view(shape)
