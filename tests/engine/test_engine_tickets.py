@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 import threading
 import time
 import weakref
@@ -288,3 +290,35 @@ def test_a_loop_that_closes_under_its_reader_cancels() -> None:
         device.gate.set()
         eventually(lambda: engine.stats().num_requests == 0)
         assert_empty(engine)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # to fork beside threads is what we test
+def test_a_forked_child_is_told_and_not_left_waiting() -> None:
+    with small_engine() as engine:
+        engine.submit(make_request(fake_model())).result()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            code = 1
+            try:
+                engine.submit(make_request(fake_model()))
+            except EngineFailed as error:
+                engine.close()
+                code = 0 if "after the fork" in str(error) else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert len(engine.submit(make_request(fake_model())).result().samples) == 96
+
+
+def test_without_a_thread_a_request_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with small_engine() as engine:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(EngineFailed, match="no thread"):
+                engine.submit(make_request(fake_model()))
+        assert len(engine.submit(make_request(fake_model())).result().samples) == 96

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
+from kouji.errors import EngineFailed, KoujiError
+
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -74,3 +76,16 @@ class Isolation:
             *self._compute(rows[:middle], function, may_relieve=may_relieve),
             *self._compute(rows[middle:], function, may_relieve=may_relieve),
         ]
+
+
+def explain(failure: Exception) -> KoujiError:
+    """What the caller of a failed request is told."""
+    if isinstance(failure, KoujiError):
+        return failure
+    error = EngineFailed(
+        "a stage failed on this request",
+        seen=f"{type(failure).__name__}: {failure}",
+        cure="try a shorter text, or another voice; report it if it happens again",
+    )
+    error.__cause__ = failure
+    return error

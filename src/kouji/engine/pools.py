@@ -45,17 +45,18 @@ class Pools:
     @property
     def seats(self) -> dict[str, int]:
         """How many rows each open cache holds."""
-        return {key: pool.slots.num_slots for key, pool in self._pools.items()}
+        return {key: pool.slots.num_slots for key, pool in list(self._pools.items())}
 
     @property
     def num_used(self) -> int:
         """Slots with an owner, in all caches."""
-        return sum(pool.slots.num_used for pool in self._pools.values())
+        return sum(pool.slots.num_used for pool in list(self._pools.values()))
 
     @property
     def num_bytes(self) -> int:
         """Memory of all caches and of the kept prompts."""
-        caches = sum(pool.slots.cache.num_bytes for pool in self._pools.values())
+        # A copy: whoever asks for figures does so while the engine's thread opens caches.
+        caches = sum(pool.slots.cache.num_bytes for pool in list(self._pools.values()))
         return caches + self.prefixes.num_bytes
 
     def open(self, decoder: Decoder) -> None:

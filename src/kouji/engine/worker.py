@@ -9,6 +9,7 @@ and no reader ever holds.
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 from collections import Counter
@@ -20,7 +21,7 @@ import torch
 from kouji.engine.attempts import Failures
 from kouji.engine.batcher import Batcher
 from kouji.engine.heap import trim_heap
-from kouji.engine.isolation import DeviceLost
+from kouji.engine.isolation import DeviceLost, explain
 from kouji.engine.jobs import Action
 from kouji.engine.rows import LiveJob, SegmentRow
 from kouji.engine.runner import Runner
@@ -62,9 +63,11 @@ class Worker:
         self._num_threads = settings.threads
         self._runner: Runner | None = None
         self._tally = Tally()
-        self._lock = threading.Lock()
+        # Reentrant: the collector may close the engine in a thread that holds it.
+        self._lock = threading.RLock()
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._process: int | None = None  # that the thread runs in
         self._is_closing = False
         self._has_computed = False  # since the heap was trimmed
         self.fault: str | None = None
@@ -80,8 +83,11 @@ class Worker:
 
         raises: EngineBusy, EngineFailed
         """
+        self._refuse_in_child()  # before the lock, which a fork may have left locked
         with self._lock:
             self._refuse_if_over()
+            if self._thread is None:
+                self._start()
             try:
                 self._scheduler.add(job)
             except EngineBusy:
@@ -89,10 +95,28 @@ class Worker:
                 raise
             if self._trace is not None:
                 self._trace.moment(job.arrived, "arrive", job.request.id)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="kouji-engine", daemon=True)
-                self._thread.start()
         self.wake()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="kouji-engine", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            cure = "end some threads, or do not speak while the interpreter ends"
+            raise EngineFailed("the engine gets no thread", seen=error, cure=cure) from error
+        self._thread, self._process = thread, os.getpid()
+
+    @property
+    def _is_in_child(self) -> bool:
+        """This process was forked off the one whose thread does the work."""
+        return self._process not in (None, os.getpid())
+
+    def _refuse_in_child(self) -> None:
+        if self._is_in_child:
+            raise EngineFailed(
+                "the engine stayed in the process this one was forked from",
+                cure="load the model after the fork, or start processes with spawn",
+            )
 
     def _refuse_if_over(self) -> None:
         if self.fault is not None:
@@ -102,6 +126,8 @@ class Worker:
 
     def close(self) -> None:
         """End every job as cancelled and join the thread, unless this is the thread."""
+        if self._is_in_child:
+            return
         with self._lock:
             self._is_closing = True
             thread = self._thread
@@ -260,16 +286,3 @@ class Worker:
                 error = EngineFailed("the engine broke down", seen=self.fault)
             self._end(job, error)
         self._runner = None
-
-
-def explain(failure: Exception) -> KoujiError:
-    """What the caller of a failed request is told."""
-    if isinstance(failure, KoujiError):
-        return failure
-    error = EngineFailed(
-        "a stage failed on this request",
-        seen=f"{type(failure).__name__}: {failure}",
-        cure="try a shorter text, or another voice; report it if it happens again",
-    )
-    error.__cause__ = failure
-    return error
