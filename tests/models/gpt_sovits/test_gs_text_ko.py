@@ -107,3 +107,17 @@ def test_marks_blanks_and_unknown_signs_have_their_symbols() -> None:
     assert phonemize("네。 ♪").phones == ("ㄴ", "ㅔ", ".", "空", "停")
     assert phonemize("네").phones == ("ㄴ", "ㅔ", ".")
     assert phonemize("").phones == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "heard"),
+    [
+        ("한여름", "한녀름"),
+        ("백분율", "백뿐뉼"),
+        ("신여성", "신녀성"),
+        ("3연대", "삼년대"),
+        ("1연대", "일련대"),
+    ],
+)
+def test_the_law_s_examples_of_inserted_n(written: str, heard: str) -> None:
+    assert phonemize(written).phones == phonemize(heard).phones

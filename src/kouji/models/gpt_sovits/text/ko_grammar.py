@@ -2,9 +2,10 @@
 
 Verb stems tense the ending behind them, the ending -ㄹ tenses the noun behind it, and some
 compounds tense, insert ㄴ or lose a coda. Without a morphological analyser the places are found
-by lists of stems, endings and compounds and by the shape of the neighbours. The compounds are the
-examples of the Standard Pronunciation Law, articles 20 and 26 to 30, which the official front end
-knows as well; it reads all others by their spelling.
+by lists of stems, endings and compounds and by the shape of the neighbours. The compounds are
+examples of the Standard Pronunciation Law (표준 발음법, articles 20, 26 and 28 to 30; 국민윤리 is
+of its first edition). The official front end knows nearly the same examples and reads all other
+compounds as they are spelled; so does this.
 """
 
 from __future__ import annotations
@@ -14,19 +15,31 @@ from itertools import pairwise
 
 from kouji.models.gpt_sovits.text.ko_sounds import Syllable, Unit, decompose
 
-# Marks in compounds: ^ the next onset is tense, + ㄴ is inserted, = ㄹ is ㄴ, - the coda before
-# falls and the next onset is tense.
-_COMPOUNDS = """
-갈^등 발^동 절^도 말^살 불^소 일^시 갈^증 물^질 발^전 몰^상식 불^세출 삼일^절
-문^고리 눈^동자 신^바람 산^새 손^재주 길^가 물^동이 발^바닥 굴^속 술^잔 바람^결 그믐^달 아침^밥
-잠^자리 강^가 초승^달 등^불 창^살 강^줄기
-솜+이불 홑+이불 막+일 삯+일 맨+입 꽃+잎 내복+약 색+연필 직행+열차 늑막+염 콩+엿 담+요 눈+요기
-영업+용 식용+유 국민+윤리 밤+윷 들+일 솔+잎 설+익다 물+약 불+여우 서울+역 물+엿 휘발+유 야금+야금
-검+열 금+융 이죽+이죽 욜랑+욜랑 유들+유들 한+일 할+일 옷+입다 잘+입다 먹은+엿 먹을+엿 서른+여섯
-스물+여섯 베갯+잇 깻+잎 나뭇+잎 도리깻+열 뒷+윷
+# Examples of the law by article. Marks: ^ the next onset is tense, + ㄴ is inserted, = ㄹ is ㄴ,
+# - the coda before falls and the next onset is tense. What rules of sound find is left out.
+_LIQUID_AS_NASAL = """
 의견=란 임진=란 생산=량 결^단=력 공^권=력 동원=령 상견=례 횡단=로 이원=론 입원=료 구근=류
+"""  # article 20
+_TENSE_SINO_KOREAN = "갈^등 갈^증 말^살 몰^상식 물^질 발^동 발^전 불^세출 불^소 일^시 절^도"  # 26
+_TENSE_GENITIVE = """
+강^가 강^줄기 굴^속 그믐^달 길^가 눈^동자 등^불 문^고리 물^동이 바람^결 발^바닥 산^새 손^재주 술^잔
+신^바람 아침^밥 잠^자리 창^살 초승^달
+"""  # article 28
+_INSERTED_N = """
+솜+이불 홑+이불 막+일 삯+일 맨+입 꽃+잎 내복+약 한+여름 남존+여비 신+여성 색+연필 직행+열차 늑막+염
+콩+엿 담+요 눈+요기 영업+용 식용+유 백분+율 국민+윤리 밤+윷
+이죽+이죽 야금+야금 검+열 욜랑+욜랑 금+융
+들+일 솔+잎 설+익다 물+약 불+여우 서울+역 물+엿 휘발+유 유들+유들
+한+일 옷+입다 서른+여섯 삼+연대 먹은+엿 할+일 잘+입다 스물+여섯 일+연대 먹을+엿
+"""  # article 29
+_INTER_S = """
 냇-가 샛-길 빨랫-돌 콧-등 깃-발 대팻-밥 햇-살 뱃-속 뱃-전 고갯-짓
-""".split()
+베갯+잇 깻+잎 나뭇+잎 도리깻+열 뒷+윷
+"""  # article 30
+_COMPOUNDS = [
+    *_LIQUID_AS_NASAL.split(), *_TENSE_SINO_KOREAN.split(), *_TENSE_GENITIVE.split(),
+    *_INSERTED_N.split(), *_INTER_S.split(), "삼일^절",
+]  # fmt: skip
 _COMPOUND = {re.sub("[-^+=]", "", word): word for word in _COMPOUNDS}
 _COMPOUND_PATTERN = re.compile("|".join(sorted(_COMPOUND, key=len, reverse=True)))
 

@@ -11,15 +11,17 @@ from kouji.models.gpt_sovits.text.zh_words import Word
 
 _FULL_TAGS = ("a", "j", "nr")  # in abbreviations and names 儿 is a syllable
 
-# Words whose 儿 colours the syllable before it although their tag says otherwise.
-_COLOURED = frozenset("媳妇儿 老汉儿 小院儿 胡同儿 范儿 撒欢儿 妥妥儿 没事儿 老头儿".split())
-
-# A child, a person or an animal: 儿 means somebody and is said in full.
-_FULL_PAIRS = frozenset(
-    [f"{sign}儿" for sign in "女男婴幼孤患少孙侄妻乞聋虐瘫弱血浪体"]
-    + [f"{sign}儿" for sign in "花鸟虫猫狗猪马"]  # written language and children's names
-    + [f"{sign}儿" for sign in "我俺为护替有救瞒拐一可祖美"]
+# Words whose 儿 colours the syllable before it although jieba takes them for names or adjectives.
+_COLOURED = frozenset(
+    "范儿 小院儿 撒欢儿 小曲儿 小名儿 老伴儿 门脸儿 老本儿 来劲儿 费劲儿 加塞儿 麻花儿".split()
 )
+
+# By the sign before it: 儿 means a child, a person or an animal and is said in full. Further such
+# words (胎儿, 健儿) the official front end reads as coloured, and so models learned them.
+_PERSONS = "女男婴幼孤患少孙侄妻乞聋瘫弱血浪体可"  # the last ones of 脑瘫, 体弱, 混血, 流浪, 连体
+_ANIMALS_AND_PETS = "鸟虫猫狗猪马花"
+_WHOSE_CHILD = "我俺一有为替护救瞒拐虐"
+_FULL_PAIRS = frozenset(f"{sign}儿" for sign in _PERSONS + _ANIMALS_AND_PETS + _WHOSE_CHILD)
 
 
 def spoken_er(word: Word, finals: Sequence[str]) -> list[str]:

@@ -1,61 +1,53 @@
 """Which Mandarin words end in a neutral tone for no reason a rule could tell.
 
-A list of our own, grouped by what the words mean, of the words textbooks of Putonghua have
-pupils learn by heart. Rules of sandhi (particles, 子 and 们, repeated syllables) are not in it.
+Two lists. One is what the Putonghua Proficiency Test of China's language commission requires
+everybody to know by heart (普通话水平测试用必读轻声词语表), less what rules of sandhi find by
+themselves: 子 and 们, repeated syllables, particles. The other is our choice of further words that
+dictionaries give a neutral tone. The official front end's list has the same norm behind it, so
+most words are in both; what differs is told in docs/gpt-sovits-text.md.
 """
 
 from __future__ import annotations
 
-_PEOPLE = """
-大夫 丈夫 师傅 师父 姑娘 媳妇 女婿 亲家 亲戚 朋友 先生 学生 丫头 老爷 少爷 大爷 姥爷 姐夫 妹夫
-寡妇 和尚 木匠 石匠 铁匠 裁缝 秀才 财主 东家 冤家 婆家 娘家 人家 街坊 邻居 兄弟 弟兄 妯娌 闺女
-外甥 徒弟 伙计 护士 老婆 媒人 奴才 妖精 怪物 畜生 牲口 母亲 父亲 丈人 大人 状元 特务 喇嘛 祖宗
-上司 对头 帮手 把式 哑巴 结巴 小伙
+_REQUIRED = """
+爱人 巴掌 白净 帮手 棒槌 包袱 包涵 本事 比方 扁担 别扭 拨弄 簸箕 补丁 部分 裁缝 财主 苍蝇 差事 柴火
+称呼 锄头 畜生 窗户 刺猬 凑合 耷拉 答应 打扮 打点 打发 打量 打算 打听 大方 大爷 大夫 耽搁 耽误 道士
+灯笼 提防 地道 地方 弟兄 点心 东家 东西 动静 动弹 豆腐 嘟囔 对付 对头 队伍 多么 耳朵 风筝 福气 甘蔗
+干事 高粱 膏药 告诉 疙瘩 胳膊 跟头 工夫 功夫 姑娘 骨头 故事 寡妇 怪物 关系 官司 罐头 规矩 闺女 蛤蟆
+含糊 行当 合同 和尚 核桃 红火 后头 厚道 狐狸 胡琴 糊涂 活泼 火候 伙计 护士 机灵 脊梁 记号 记性 家伙
+架势 嫁妆 见识 将就 交情 叫唤 结实 街坊 姐夫 戒指 精神 咳嗽 客气 口袋 窟窿 快活 困难 阔气 喇叭 喇嘛
+懒得 浪头 老婆 老实 老爷 累赘 篱笆 里头 力气 厉害 利落 利索 痢疾 连累 凉快 粮食 溜达 萝卜 骆驼 麻烦
+麻利 马虎 码头 买卖 馒头 忙活 冒失 眉毛 媒人 门道 眯缝 迷糊 苗条 苗头 名堂 名字 明白 蘑菇 模糊 木匠
+木头 那么 难为 脑袋 能耐 念叨 念头 娘家 奴才 女婿 暖和 疟疾 牌楼 盘算 朋友 脾气 屁股 便宜 漂亮 婆家
+铺盖 欺负 前头 亲戚 勤快 清楚 亲家 拳头 热闹 人家 认识 扫帚 商量 晌午 上司 上头 烧饼 少爷 舌头 什么
+生意 牲口 师父 师傅 石匠 石榴 石头 时候 实在 拾掇 使唤 世故 似的 事情 收成 收拾 首饰 舒服 舒坦 疏忽
+爽快 思量 算计 岁数 特务 挑剔 跳蚤 铁匠 头发 妥当 唾沫 挖苦 晚上 尾巴 委屈 位置 稳当 稀罕 媳妇 喜欢
+下巴 吓唬 先生 相声 消息 小气 笑话 心思 行李 兄弟 休息 秀才 秀气 学生 学问 丫头 衙门 哑巴 胭脂 烟筒
+眼睛 秧歌 养活 吆喝 妖精 钥匙 衣服 衣裳 意思 应酬 冤枉 月饼 月亮 云彩 运气 在乎 早上 怎么 扎实 眨巴
+栅栏 张罗 丈夫 丈人 帐篷 招呼 招牌 折腾 这么 枕头 芝麻 知识 指甲 指头 主意 转悠 庄稼 壮实 状元 字号
+自在 祖宗 嘴巴 作坊 琢磨
 """
-_BODY = """
-脑袋 头发 眼睛 耳朵 嘴巴 下巴 舌头 喉咙 胳膊 拳头 巴掌 指头 指甲 骨头 屁股 尾巴 眉毛 唾沫 哈欠
-喷嚏 咳嗽 疙瘩 脾气 力气 福气 志气 运气 客气 和气 阔气 小气 俗气 秀气 丧气
+_FAMILY_AND_TRADES = "父亲 母亲 妹夫 姥爷 外甥 妯娌 邻居 冤家 徒弟 和气 大人 小伙 结巴 喽啰"
+_BODY_AND_MANNER = """
+喉咙 喷嚏 哈欠 哆嗦 志气 俗气 丧气 悟性 大意 体面 伶俐 干净 利害 聪明 忠厚 贤惠
+孝顺 寒碜 窝囊 邋遢 踏实 牢靠 匀称 亮堂 顺当 随和 软和 温和 轻快 轻巧 滑溜 痛快 正经 新鲜 希罕
+伺候 糟蹋
 """
-_ANIMALS_AND_PLANTS = """
-狐狸 骆驼 蛤蟆 苍蝇 蚂蚱 刺猬 泥鳅 凤凰 葡萄 石榴 枇杷 核桃 萝卜 蘑菇 芝麻 高粱 庄稼 棉花 槟榔
-柴火 粮食 豆腐 馒头 馄饨 烧饼 月饼 点心 咖喱 膏药 胭脂 荸荠
+_HOUSE_AND_FIELD = """
+玻璃 葡萄 枇杷 琵琶 吉他 芦苇 槟榔 荸荠 棉花 凤凰 泥鳅 蚂蚱 馄饨 咖喱 葫芦 玫瑰 菩萨 薄荷 铃铛 算盘
+棺材 笤帚 炊帚 扫把 轱辘 弄堂 胡同 盘缠 太阳 外头 甜头 兆头 尺寸 分量 费用 千斤 冷战 戏法 告示 意识
 """
-_THINGS = """
-衣服 铺盖 帐篷 枕头 戒指 首饰 嫁妆 钥匙 扫帚 扫把 笤帚 炊帚 簸箕 扁担 棒槌 算盘 灯笼 喇叭 吉他
-琵琶 风筝 篱笆 栅栏 窗户 玻璃 烟筒 棺材 口袋 包袱 行李 招牌 字号 记号 名字 名堂 木头 石头 罐头
-锄头 码头 家伙 东西 买卖 生意 官司 差事 火候 牌楼 芦苇 轱辘 胡琴 甘蔗 云彩 月亮 太阳 浪头 作坊
-弄堂 衙门 地方 前头 后头 里头 外头 上头 跟头 苗头 念头 甜头 兆头 窟窿 胡同
-"""
-_MATTERS = """
-事情 故事 消息 意思 主意 心思 情形 动静 规矩 关系 学问 见识 意识 知识 本事 功夫 工夫 能耐 悟性
-记性 时候 位置 岁数 尺寸 分量 交情 便宜 盘缠 嫁妆 笑话 相声 比方 告示 合同 费用 队伍 毛病 困难
-麻烦 委屈 冤枉 精神 架势 收成 出息 世故 部分 门道 行当 折磨 称呼 千斤 应酬 冷战 戏法
-"""
-_ACTS = """
-告诉 打听 打发 打扮 打算 打量 打点 打搅 商量 琢磨 思量 寻思 惦记 认识 懒得 喜欢 佩服 巴结 欺负
-吓唬 得罪 埋怨 挖苦 挑剔 唠叨 念叨 嘟囔 嘀咕 咕噜 吆喝 叫唤 使唤 招呼 答应 应付 对付 凑合 将就
-伺候 照应 照顾 张罗 收拾 拾掇 拨弄 折腾 倒腾 搅和 搀和 糟蹋 耽误 耽搁 提防 包涵 介绍 吩咐 嘱咐
-哆嗦 动弹 扑腾 溜达 休息 歇息 养活 抬举 讲究 报复 刺激 咳嗽 编辑 拖沓 忙活 蘑菇 咋呼 撺掇 扒拉
-拨拉 眨巴 在乎
-"""
-_QUALITIES = """
-明白 清楚 聪明 糊涂 模糊 马虎 迷糊 含糊 漂亮 体面 干净 利索 利落 麻利 爽快 痛快 凉快 暖和 温和
-随和 软和 热闹 红火 活泼 快活 勤快 机灵 伶俐 老实 厚道 忠厚 地道 实在 扎实 结实 壮实 牢靠 稳当
-妥当 匀称 自在 舒服 舒坦 厉害 利害 新鲜 稀罕 希罕 别扭 冒失 窝囊 寒碜 寒酸 邋遢 小气 大方 大意
-滑溜 顺当 正经 贤惠 幸福 亮堂 轻快 轻巧 苗条 喽啰 踏实 累赘 烂糊 絮叨 啰嗦 啰唆 孝顺
-"""
-_SMALL_WORDS = """
-什么 怎么 这么 那么 多么 多少 似的 早上 晚上
+_DEEDS = """
+吩咐 嘱咐 埋怨 唠叨 啰嗦 啰唆 絮叨 嘀咕 咕噜 咋呼 惦记 寻思 打搅 折磨 搅和 搀和 掺和 撺掇 扒拉 拨拉
+扑腾 倒腾 应付 照应 照顾 佩服 巴结 得罪 抬举 讲究 歇息 报复 刺激 介绍 烂糊 把式 毛病 多少
 """
 _NEUTRAL = frozenset(
-    " ".join(
-        (_PEOPLE, _BODY, _ANIMALS_AND_PLANTS, _THINGS, _MATTERS, _ACTS, _QUALITIES, _SMALL_WORDS)
-    ).split()
+    " ".join((_REQUIRED, _FAMILY_AND_TRADES, _BODY_AND_MANNER, _HOUSE_AND_FIELD, _DEEDS)).split()
 )
 
 # Words that look like a repetition or like one with the suffix 子 and are neither: learned words,
-# particles of physics, masters, and things that 子 names in full. A few third-tone verbs keep
-# both tones, so that the first can rise.
+# particles of physics, masters, and things that 子 names in full; 幺幺 stands in telephone numbers.
+# A few third-tone verbs keep both tones, so that the first can rise.
 _FULL = frozenset(
     "男子 女子 学子 才子 公子 王子 太子 分子 原子 电子 质子 中子 离子 粒子 量子 因子 "
     "莲子 瓜子 石子 卵子 孔子 孟子 老子 庄子 荀子 "
