@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,6 +23,7 @@ from kouji.errors import ConsentError, KoujiError, StyleError, UsageError, Voice
 from kouji.speaking import (
     Job,
     SamplingWishes,
+    Script,
     Speaker,
     SpeakOptions,
     SpeechChunk,
@@ -102,7 +104,8 @@ def _compile_renderer(device: str) -> Callable[[Any], Any]:
 class TTS:
     """A loaded model with the operator's policies around it; safe to use from many threads.
 
-    All requests meet in one engine; `close` (or leaving a `with`) ends it.
+    All requests meet in one engine; `close` (or leaving a `with`) ends it, unless it was made by
+    the caller, who may share it between several.
     """
 
     def __init__(self, family: Family, settings: Settings, engine: Engine | None = None) -> None:
@@ -112,6 +115,7 @@ class TTS:
 
         self.family, self._settings = family, settings
         self.engine = engine or Engine(EngineSettings.from_settings(settings))
+        self._owns_engine = engine is None
         self._speaker = Speaker(family, self.engine)
         self._conditionings: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._lock = threading.Lock()
@@ -120,8 +124,9 @@ class TTS:
         self.identity = f"{family.name}@{family.weights_hash()}"
 
     def close(self) -> None:
-        """End the engine; what is under way is cancelled."""
-        self.engine.close()
+        """End the engine, unless it was handed in; what is under way in it is cancelled."""
+        if self._owns_engine:
+            self.engine.close()
 
     def __enter__(self) -> TTS:
         return self
@@ -198,16 +203,8 @@ class TTS:
     ) -> list[Speech | KoujiError]:
         """Speak several requests together; a bad one yields its error and harms no other."""
         self._check_watermark(watermark)
-        outcomes: list[Speech | KoujiError | None] = [None] * len(requests)
-        jobs: dict[int, Job] = {}
-        for index, request in enumerate(requests):
-            try:
-                jobs[index] = self._admit(request, watermark)
-            except KoujiError as error:
-                outcomes[index] = error
-        for index, speech in self._speaker.speak(jobs, watermark).items():
-            outcomes[index] = speech
-        return [outcome for outcome in outcomes if outcome is not None]
+        admit = [partial(self._admit, request, watermark) for request in requests]
+        return self._speaker.speak(admit, watermark)
 
     def stream(
         self,
@@ -251,6 +248,7 @@ class TTS:
         require_for_voice(voice.name, voice.consent, self._settings.consent)
         if not 0 <= request.seed < 1 << 63:
             raise UsageError("seed out of range", seen=request.seed, allowed="0 to 2^63 - 1")
+        self._speaker.check(request.options)
         style, warnings = self._resolve_style(request.style)
         prepared = self.family.prepare(request.text, voice, language=request.language, style=style)
         guard = request.options.guard
@@ -259,13 +257,11 @@ class TTS:
             conditioning = self._conditioning(voice, model)
             self._audit(voice, mark_id(request) if watermark else None)
             return Job(
-                request,
-                prepared,
+                Script(request, prepared, (*prepared.warnings, *warnings)),
                 style,
                 model,
                 conditioning,
                 self._settings.guard if guard is None else guard,
-                (*prepared.warnings, *warnings),
                 held.pop_all(),
             )
 

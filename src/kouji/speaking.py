@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from kouji.engine.request import EngineChunk, EngineRequest
     from kouji.models.family import Family, PreparedText, Timeline
     from kouji.models.stages import SpeechModel
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -94,19 +98,26 @@ class SpeechRequest:
 
 
 @dataclass(frozen=True)
+class Script:
+    """What the reader's side of a job needs; no weights hang on it."""
+
+    request: SpeechRequest
+    prepared: PreparedText
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Job:
-    """A request whose every input was found good.
+    """A request whose every input was found good; not kept once the engine has it.
 
     held: closes what the job keeps in memory: its voice's weights
     """
 
-    request: SpeechRequest
-    prepared: PreparedText
+    script: Script
     style: Style
     model: SpeechModel
     conditioning: Any
     guard: bool
-    warnings: tuple[str, ...]
     held: ExitStack
 
 
@@ -116,82 +127,131 @@ class Speaker:
     def __init__(self, family: Family, engine: Engine) -> None:
         self._family, self._engine = family, engine
 
-    def speak(self, jobs: dict[int, Job], watermark: bool) -> dict[int, Speech | KoujiError]:
-        """Speak whole jobs together, by the keys they were given; each succeeds or fails alone.
+    def check(self, options: SpeakOptions) -> None:
+        """Refuse options no text and voice could be spoken with.
 
-        More jobs than the engine takes at once wait here for their turn.
+        raises: UsageError
+        """
+        from kouji.engine.request import check_wishes
+
+        check_wishes(options.sampling.over(self._family.sampling), options.deadline_seconds)
+
+    def speak(
+        self, admit: Sequence[Callable[[], Job]], watermark: bool
+    ) -> list[Speech | KoujiError]:
+        """Speak whole jobs together; each succeeds or fails alone.
+
+        admit: makes each job when its turn has come, so that only jobs under way are in memory
+
+        More than the engine takes at once, or than there is memory for weights, wait here.
         """
         outcomes: dict[int, Speech | KoujiError] = {}
-        waiting, running = deque(jobs.items()), deque[tuple[int, SpeechStream]]()
-        with ExitStack() as stack:
-            for job in jobs.values():
-                stack.callback(job.held.close)
-            while waiting or running:
-                if waiting:
-                    index, job = waiting[0]
-                    try:
-                        stream = self.stream(job, watermark, is_streamed=False)
-                        running.append((index, stack.enter_context(stream)))
-                    except KoujiError as error:
-                        outcomes[index] = error
-                        is_over = not isinstance(error, EngineBusy) or not running
-                    else:
-                        is_over = True
-                    if is_over:
-                        waiting.popleft()
-                        continue
-                index, stream = running.popleft()
-                outcomes[index] = self._read(jobs[index], stream)
-        return outcomes
+        running: deque[_Running] = deque()
 
-    def _read(self, job: Job, stream: SpeechStream) -> Speech | KoujiError:
+        def wait_for_room() -> bool:
+            if not running:
+                return False
+            first = running.popleft()
+            outcomes[first.place] = self._read(first)
+            return True
+
         try:
-            return self._joined(job, list(stream))
+            for index, make in enumerate(admit):
+                try:
+                    running.append(self._begin(index, make, watermark, wait_for_room))
+                except KoujiError as error:
+                    outcomes[index] = error.with_traceback(None)
+            while wait_for_room():
+                pass
+        finally:
+            for each in running:
+                each.stream.close()
+        return [outcomes[index] for index in range(len(admit))]
+
+    def _begin(
+        self,
+        place: int,
+        make: Callable[[], Job],
+        watermark: bool,
+        wait_for_room: Callable[[], bool],
+    ) -> _Running:
+        job = _patiently(make, wait_for_room)
+        hand_in = partial(self.stream, job, watermark, is_streamed=False)
+        try:
+            return _Running(place, job.script, _patiently(hand_in, wait_for_room))
+        except BaseException:
+            job.held.close()
+            raise
+
+    def _read(self, running: _Running) -> Speech | KoujiError:
+        try:
+            return self._joined(running.script, list(running.stream))
         except KoujiError as error:
-            return error
+            # Without its traceback: the caller may keep the error, and with it every frame.
+            return error.with_traceback(None)
 
     def stream(self, job: Job, watermark: bool, *, is_streamed: bool = True) -> SpeechStream:
-        """Hand a job to the engine; the stream lets go of what the job holds.
+        """Hand a job to the engine, which lets go of what the job holds when it ends the job.
 
-        raises: EngineBusy, EngineFailed; then the job still holds it
+        raises: EngineBusy, EngineFailed, UsageError; then the job still holds it
         """
-        ticket = self._engine.submit(self._request(job, is_streamed))
-        return SpeechStream(ticket, Assembler(self._family, job, watermark), job.held)
+        assembler = Assembler(self._family, job.script, watermark)
+        ticket = self._engine.submit(self._request(job, is_streamed), on_end=job.held.close)
+        return SpeechStream(ticket, assembler)
 
     def _request(self, job: Job, is_streamed: bool) -> EngineRequest:
         from kouji.engine.guard import GuardOptions
-        from kouji.engine.request import MAX_SEED, EngineRequest
+        from kouji.engine.request import EngineRequest
 
-        options = job.request.options
+        request = job.script.request
+        options = request.options
         return EngineRequest(
             model=job.model,
-            segments=tuple(segment.payload for segment in job.prepared.segments),
+            segments=tuple(segment.payload for segment in job.script.prepared.segments),
             voice=job.conditioning,
             sampling=options.sampling.over(self._family.sampling),
             render=RenderOptions(is_streamed, job.style.rate, job.style),
             guard=GuardOptions(is_on=job.guard),
-            seed=job.request.seed % (MAX_SEED + 1),
+            seed=request.seed,
             client=options.client,
             deadline_seconds=options.deadline_seconds,
         )
 
-    def _joined(self, job: Job, chunks: Sequence[SpeechChunk]) -> Speech:
+    def _joined(self, script: Script, chunks: Sequence[SpeechChunk]) -> Speech:
         return Speech(
             Audio(np.concatenate([c.samples for c in chunks]), self._family.sample_rate),
             tuple(word for chunk in chunks for word in chunk.words),
             tuple(phone for chunk in chunks for phone in chunk.phones),
             tuple(chunk.segment for chunk in chunks if chunk.segment),
-            job.warnings,
-            job.request.seed,
-            _labels(mark_id(job.request)),
+            script.warnings,
+            script.request.seed,
+            _labels(mark_id(script.request)),
         )
+
+
+class _Running(NamedTuple):
+    """A job under way, at its place among others."""
+
+    place: int
+    script: Script
+    stream: SpeechStream
+
+
+def _patiently(function: Callable[[], T], wait_for_room: Callable[[], bool]) -> T:
+    """Its result; called again after EngineBusy, as long as waiting may have made room."""
+    while True:
+        try:
+            return function()
+        except EngineBusy:
+            if not wait_for_room():
+                raise
 
 
 class SpeechStream(Iterator[SpeechChunk]):
     """The chunks of one job; closing it, or letting go of it, ends the job at the next step."""
 
-    def __init__(self, ticket: Ticket, assembler: Assembler, held: ExitStack) -> None:
-        self._ticket, self._assembler, self._held = ticket, assembler, held
+    def __init__(self, ticket: Ticket, assembler: Assembler) -> None:
+        self._ticket, self._assembler = ticket, assembler
         self._events = iter(ticket)
 
     def __next__(self) -> SpeechChunk:
@@ -209,9 +269,8 @@ class SpeechStream(Iterator[SpeechChunk]):
             self.close()
 
     def close(self) -> None:
-        """Cancel what is not done and let go of the voice's weights; may be called again."""
+        """Cancel what is not done, the voice's weights are let go of; may be called again."""
         self._ticket.cancel()
-        self._held.close()
 
     def __enter__(self) -> SpeechStream:
         return self
@@ -226,17 +285,17 @@ class SpeechStream(Iterator[SpeechChunk]):
 class Assembler:
     """Turns one request's engine events into chunks: timings, pauses, and the mark on it all."""
 
-    def __init__(self, family: Family, job: Job, watermark: bool) -> None:
-        self._family, self._job = family, job
-        self._stamp = _Stamp(family.sample_rate, mark_id(job.request)) if watermark else None
+    def __init__(self, family: Family, script: Script, watermark: bool) -> None:
+        self._family, self._script = family, script
+        self._stamp = _Stamp(family.sample_rate, mark_id(script.request)) if watermark else None
         self._num_samples = 0  # given out so far
         self._segment_start = 0
         self._timeline: Timeline | None = None
-        self._warnings = job.warnings
+        self._warnings = script.warnings
 
     def chunk(self, event: EngineChunk) -> SpeechChunk:
         """The next chunk; events come in the order of the text."""
-        segment = self._job.prepared.segments[event.segment_index]
+        segment = self._script.prepared.segments[event.segment_index]
         rate = self._family.sample_rate
         if self._timeline is None:
             self._segment_start = self._num_samples

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_mini import make_tiny_checkpoint
 
-from kouji.api import TTS, SpeechRequest, load
+from kouji.api import TTS, SamplingWishes, SpeakOptions, SpeechRequest, load
 from kouji.audio.labels import read_labels
 from kouji.audio.watermark import detect
 from kouji.config import Settings
+from kouji.engine.engine import Engine
 from kouji.errors import (
     ConsentError,
+    EngineFailed,
     KoujiError,
     MarkError,
     ReferenceRefused,
@@ -231,3 +234,42 @@ def test_whole_segments_equal_chunks(tiny_tts: TTS) -> None:
     assert len(whole) < len(chunks)
     joined = (np.concatenate([c.samples for c in made]) for made in (whole, chunks))
     np.testing.assert_allclose(*joined, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [SpeakOptions(SamplingWishes(temperature=-1.0)), SpeakOptions(deadline_seconds=0.0)],
+)
+def test_bad_options_are_refused_before_the_voice_is_encoded(
+    tiny_tts: TTS, home_dir: Path, monkeypatch: pytest.MonkeyPatch, options: SpeakOptions
+) -> None:
+    monkeypatch.setattr(MiniFamily, "embed", lambda *_: pytest.fail("the model ran"))
+    with pytest.raises(UsageError, match=r"temperature|deadline_seconds"):
+        tiny_tts.speak("Hi.", _voice(0), options=options)
+    assert not (home_dir / "audit.jsonl").exists()
+
+
+def test_several_may_share_an_engine_that_none_of_them_ends(
+    tiny_family: MiniFamily, home_dir: Path
+) -> None:
+    with Engine() as engine:
+        settings = Settings(home=home_dir)
+        with TTS(tiny_family, settings, engine) as one, TTS(tiny_family, settings, engine) as two:
+            first = one.speak("Hello.", _voice(0)).audio.samples
+            one.close()
+            assert np.array_equal(two.speak("Hello.", _voice(0)).audio.samples, first)
+    with pytest.raises(EngineFailed, match="closed"):
+        two.speak("Hello.", _voice(0))
+
+
+def test_the_largest_seed_is_spoken(tiny_tts: TTS) -> None:
+    made = tiny_tts.speak("Hi.", _voice(0), seed=2**63 - 1)
+    assert made.seed == 2**63 - 1
+    with pytest.raises(UsageError, match=r"2\^63"):
+        tiny_tts.speak("Hi.", _voice(0), seed=2**63)
+
+
+def test_other_numbers_are_other_weights_in_an_engine(tiny_family: MiniFamily) -> None:
+    rounded = MiniFamily(make_tiny_checkpoint(), precision="bfloat16")
+    assert rounded.weights_hash() == tiny_family.weights_hash()
+    assert rounded.renderer.identity != tiny_family.renderer.identity

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,6 +191,41 @@ def test_weights_are_dropped_within_the_budget_and_come_back(
     assert stats.num_evictions > 0
     assert stats.num_bytes <= 4_000_000
     assert stats.num_held == 0
+
+
+def test_more_voices_than_there_is_memory_for_speak_in_turns(
+    toy_folder: Path, weights_folder: Path, home_dir: Path
+) -> None:
+    from kouji.models.catalogue import open_family
+
+    family = open_family(
+        str(toy_folder), home=home_dir, precision="float32", weights_bytes=4_000_000
+    )
+    with TTS(family, Settings(home=home_dir)) as tts:
+        voices = [_tuned(index % 8, weights_folder) for index in range(16)]
+        requests = [SpeechRequest("你好，世界。", v, options=UNGUARDED) for v in voices]
+        outcomes = tts.speak_many(requests)
+        stats = family._residents.stats()  # type: ignore[attr-defined]
+    assert all(isinstance(outcome, Speech) for outcome in outcomes), outcomes
+    assert stats.num_failures == 0
+    assert stats.num_held == 0
+    assert stats.num_bytes <= 4_000_000
+
+
+def test_a_stream_nobody_reads_on_gives_its_weights_back(toy_tts: TTS) -> None:
+    residents = toy_tts.family._residents  # type: ignore[attr-defined]
+    with toy_tts.stream("你好，世界。", _voice(0), options=UNGUARDED) as stream:
+        until = time.monotonic() + 20
+        while residents.stats().num_held and time.monotonic() < until:
+            time.sleep(0.005)
+        assert residents.stats().num_held == 0
+        there = [weakref.ref(entry.value) for entry in residents._entries.values()]
+        assert len(there) == 2
+        assert residents.shed() > 0
+        while any(ref() is not None for ref in there) and time.monotonic() < until:
+            time.sleep(0.005)
+        assert not any(ref() is not None for ref in there), "no reader keeps weights alive"
+        assert sum(len(chunk.samples) for chunk in stream) > 0
 
 
 def test_weights_that_changed_are_refused(toy_tts: TTS, weights_folder: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from engine_harness import assert_equal, make_request, small_engine, streamed
-from fake_model import FakeSegment, Mishap, fake_model
+from fake_model import FakeDevice, FakeSegment, Mishap, fake_model
 
 from kouji.config import Settings
 from kouji.engine.engine import Engine
@@ -178,8 +178,9 @@ def test_statistics_count_what_happened(engine: Engine) -> None:
 
 
 def test_segment_seeds_are_apart() -> None:
-    seeds = {segment_seed(seed, index) for seed in (0, 1, 2, MAX_SEED) for index in range(500)}
-    assert len(seeds) == 2000
+    chosen = (0, 1, 2, 2**62, MAX_SEED)
+    seeds = {segment_seed(seed, index) for seed in chosen for index in range(500)}
+    assert len(seeds) == 2500
     assert all(0 <= seed <= MAX_SEED for seed in seeds)
 
 
@@ -195,3 +196,13 @@ def test_the_operators_settings_reach_the_engine() -> None:
 def test_a_request_knows_its_defaults() -> None:
     request = EngineRequest(fake_model(), (FakeSegment("x"),))
     assert request.id != EngineRequest(fake_model(), (FakeSegment("x"),)).id
+
+
+def test_memory_that_open_caches_will_take_is_not_given_to_others() -> None:
+    device = FakeDevice()
+    slot = 8 * 400
+    device.free_memory = device.total_memory = (512 << 20) + 8 * slot
+    with small_engine(device, max_seats=0) as engine:
+        for model in (fake_model("one"), fake_model("two", cache_key="other")):
+            engine.submit(make_request(model)).result()
+        assert engine.stats().seats == {"fake": 8, "other": 1}

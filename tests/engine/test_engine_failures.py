@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from kouji.engine.engine import Engine
 from kouji.engine.request import EngineResult
 from kouji.engine.ticket import Ticket
 from kouji.errors import EngineFailed, KoujiError
+from kouji.models.stages import Prompt
 
 DECODED = ["prefill", "step", "open_row", "acoustic", "vocode"]
 
@@ -164,3 +166,19 @@ def test_the_device_cannot_be_opened() -> None:
         with pytest.raises(EngineFailed, match="abacus"):
             engine.submit(make_request(fake_model())).result()
         assert not engine.is_healthy
+
+
+def test_memory_that_is_short_while_prompts_are_made_costs_nobody_the_cache() -> None:
+    model, calls = fake_model(), []
+    assert model.decoder is not None
+    prompt = model.decoder.prompt
+
+    def run_short(segment: FakeSegment, voice: str) -> Prompt:
+        calls.append(threading.current_thread().name)
+        if calls.count("kouji-engine") == 1 and calls[-1] == "kouji-engine":
+            raise FakeOutOfMemory("once")
+        return prompt(segment, voice)
+
+    model.decoder.prompt = run_short  # type: ignore[method-assign]
+    with small_engine() as engine:
+        assert len(engine.submit(make_request(model)).result().samples) == 96

@@ -183,6 +183,51 @@ def test_what_a_request_owned_is_gone_when_it_ends(end: str) -> None:
         gc.enable()
 
 
+def test_an_error_that_was_told_holds_nothing() -> None:
+    """Raised and caught, it leaves no circle behind that keeps the reader's frames alive."""
+
+    def listen(engine: Engine, voice: Voice) -> None:
+        ticket = engine.submit(make_request(fake_model(), FakeSegment("x", 30, "nan")))
+        told = 0
+        for _ in range(2):  # as often as it is asked
+            try:
+                ticket.result()
+            except EngineFailed as error:
+                told += "finite" in str(error)
+        assert (told, len(voice)) == (2, 4)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with small_engine() as engine:
+            voice = Voice("anna")
+            gone = weakref.ref(voice)
+            listen(engine, voice)
+            del voice
+            eventually(lambda: gone() is None)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("end", ["finished", "cancelled", "failed", "closed"])
+def test_the_caller_is_told_once_that_nothing_more_is_computed(end: str) -> None:
+    ends: list[str] = []
+    device = FakeDevice()
+    with small_engine(device) as engine:
+        device.gate.clear()
+        piece = FakeSegment("x", 30, "nan" if end == "failed" else "")
+        ticket = engine.submit(make_request(fake_model(), piece), on_end=lambda: ends.append(end))
+        eventually(lambda: engine.stats().seats_used == 1)
+        assert not ends
+        if end == "cancelled":
+            ticket.cancel()
+        device.gate.set()
+        if end == "closed":
+            engine.close()
+        eventually(lambda: ticket.is_done)
+        assert ends == [end]
+
+
 def test_closing_cancels_what_is_under_way() -> None:
     device = FakeDevice()
     engine = Engine(device=device)

@@ -39,7 +39,7 @@ def derive_seed(seed: int, *counters: int) -> int:
     """An unrelated seed for each path of counters under `seed`.
 
     seed, counters: any integers; only their low 64 bits count
-    returns:        0 <= seed < 2**62, which every generator and every request accepts
+    returns:        0 <= seed < 2**62, which every generator accepts
     """
     return _fold(seed, *counters) >> 2
 

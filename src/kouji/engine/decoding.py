@@ -82,6 +82,7 @@ class Decoding:
         for row in rows:
             request = row.job.request
             prompt = row.decoder.prompt(request.segments[row.index], request.voice)
+            self._pools.open(row.decoder)  # again, if memory ran short while prompts were made
             check_room(prompt, self._pools.cache(row.decoder).num_positions)
             prompts.append(prompt)
         return prompts

@@ -67,11 +67,14 @@ class Engine:
         """Why the engine is not healthy."""
         return self._worker.fault
 
-    def submit(self, request: EngineRequest) -> Ticket:
+    def submit(self, request: EngineRequest, *, on_end: Callable[[], None] | None = None) -> Ticket:
         """Hand in a request; returns at once.
 
+        on_end: called once, on the engine's thread, when nothing more is computed for the
+                request, however it ended and whether or not it was read; must not raise
         raises: UsageError, or the family's own error, for a request that cannot be served;
-                EngineBusy if the queue is full; EngineFailed if the engine is closed or down
+                EngineBusy if the queue is full; EngineFailed if the engine is closed or down;
+                then `on_end` is not called
         """
         check_request(request)
         self._check_prompts(request)
@@ -82,6 +85,7 @@ class Engine:
             channel,
             arrived=self._clock(),
             buffer_seconds=self.settings.buffer_seconds,
+            on_end=on_end,
         )
         self._worker.add(job)
         return Ticket(request.id, channel, keep=self)

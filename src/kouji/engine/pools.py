@@ -53,11 +53,15 @@ class Pools:
         return sum(pool.slots.num_used for pool in list(self._pools.values()))
 
     @property
+    def cache_bytes(self) -> int:
+        """Memory of all caches, if every seat were written to its end."""
+        # A copy: whoever asks for figures does so while the engine's thread opens caches.
+        return sum(pool.slots.cache.num_bytes for pool in list(self._pools.values()))
+
+    @property
     def num_bytes(self) -> int:
         """Memory of all caches and of the kept prompts."""
-        # A copy: whoever asks for figures does so while the engine's thread opens caches.
-        caches = sum(pool.slots.cache.num_bytes for pool in list(self._pools.values()))
-        return caches + self.prefixes.num_bytes
+        return self.cache_bytes + self.prefixes.num_bytes
 
     def open(self, decoder: Decoder) -> None:
         """Allocate the cache a decoder needs, unless it is open."""

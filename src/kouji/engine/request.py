@@ -19,7 +19,7 @@ from kouji.engine.guard import GuardOptions
 from kouji.errors import UsageError
 from kouji.models.stages import RenderOptions, SamplingOptions, SpeechModel
 
-MAX_SEED = (1 << 62) - 1
+MAX_SEED = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,23 @@ def check_request(request: EngineRequest) -> None:
     if not request.segments:
         raise UsageError("a request has no segments", cure="give it text that can be spoken")
     if not 0 <= request.seed <= MAX_SEED:
-        raise UsageError("seed out of range", seen=request.seed, allowed="0 to 2**62 - 1")
-    check_options(request.sampling)
+        raise UsageError("seed out of range", seen=request.seed, allowed="0 to 2^63 - 1")
+    check_wishes(request.sampling, request.deadline_seconds)
     _check_positive("speed", request.render.speed)
-    if request.deadline_seconds is not None:
-        _check_positive("deadline_seconds", request.deadline_seconds)
     if request.guard.max_retries < 0:
         raise UsageError(
             "max_retries out of range", seen=request.guard.max_retries, allowed="0 or more"
         )
+
+
+def check_wishes(sampling: SamplingOptions, deadline_seconds: float | None) -> None:
+    """Refuse what can be judged before text and voice are looked at.
+
+    raises: UsageError
+    """
+    check_options(sampling)
+    if deadline_seconds is not None:
+        _check_positive("deadline_seconds", deadline_seconds)
 
 
 def _check_positive(name: str, value: float) -> None:

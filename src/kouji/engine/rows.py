@@ -6,6 +6,7 @@ heard hang on it and on nothing else. Slots are given back by whoever took them 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -140,12 +141,19 @@ class LiveJob(Job):
     rows: list[SegmentRow]  # type: ignore[assignment]
 
     def __init__(
-        self, request: EngineRequest, channel: Channel, *, arrived: float, buffer_seconds: float
+        self,
+        request: EngineRequest,
+        channel: Channel,
+        *,
+        arrived: float,
+        buffer_seconds: float,
+        on_end: Callable[[], None] | None = None,
     ) -> None:
         """Take a request in.
 
         arrived:        on the engine's clock
         buffer_seconds: unread sound after which nothing more is rendered
+        on_end:         called once, when nothing is computed for it any more
         """
         decoder, renderer = request.model.decoder, request.model.renderer
         allowed = request.deadline_seconds
@@ -159,6 +167,7 @@ class LiveJob(Job):
             deadline=None if allowed is None else arrived + allowed,
         )
         self.request, self.channel, self.arrived = request, channel, arrived
+        self.on_end = on_end or _do_nothing
         self._buffer_seconds = buffer_seconds
 
     @property
@@ -210,3 +219,7 @@ class LiveJob(Job):
             outcome = row.outcome() if is_end else None
             self.channel.put(EngineChunk(row.index, samples, is_end, outcome, row.info))
         row.held = []
+
+
+def _do_nothing() -> None:
+    pass

@@ -73,13 +73,16 @@ class Runner:
 
     def _plan(self, decoder: Decoder) -> Seats:
         settings, device = self._settings, self._device
+        kind = device.torch_device.type
         return plan_seats(
             Memory(device.total_memory, device.free_memory),
             decoder.slot_bytes(settings.max_positions),
             settings.max_positions,
-            kind=device.torch_device.type,
+            kind=kind,
             max_seats=settings.max_seats,
             memory_bytes=settings.memory_bytes,
+            # On a CPU open caches take their memory only as they are written.
+            spoken_for=self.pools.cache_bytes if kind == "cpu" else 0,
         )
 
     def _relieve(self) -> None:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kouji.engine.runner import Runner
+    from kouji.engine.scheduler import Scheduler
 
 RECENT = 1024  # first-audio times kept for percentiles
 
@@ -51,3 +56,27 @@ class Tally:
     def batch(self, stage: str, num_rows: int) -> None:
         """Count a batch."""
         self.batches.setdefault(stage, Counter())[num_rows] += 1
+
+
+def snapshot(tally: Tally, scheduler: Scheduler, runner: Runner | None) -> EngineStats:
+    """The figures of this moment; the caller has the scheduler's lock.
+
+    runner: None before the device is open and after it is closed
+    """
+    return EngineStats(
+        queue_length=scheduler.queue_length,
+        num_requests=len(scheduler.jobs),
+        rows=dict(Counter(row.phase.value for row in scheduler.rows())),
+        seats=dict(scheduler.seats),
+        seats_used=0 if runner is None else runner.pools.num_used,
+        cache_bytes=0 if runner is None else runner.pools.num_bytes,
+        ended=dict(tally.ended),
+        batches={stage: dict(sizes) for stage, sizes in tally.batches.items()},
+        num_tokens=0 if runner is None else runner.attempts.num_tokens,
+        num_retries=0 if runner is None else runner.attempts.num_retries,
+        num_faults=0 if runner is None else runner.attempts.num_faults,
+        num_splits=0 if runner is None else runner.isolation.num_splits,
+        prefix_hits=0 if runner is None else runner.pools.prefixes.num_hits,
+        prefix_misses=0 if runner is None else runner.pools.prefixes.num_misses,
+        first_audio_seconds=tuple(tally.first_audio_seconds),
+    )

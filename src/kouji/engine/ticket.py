@@ -87,7 +87,7 @@ class Channel:
                 raise TimeoutError(f"no sound within {timeout} s")
             if not self._chunks:
                 if self._error is not None:
-                    raise self._error
+                    raise _twin(self._error)
                 return None
             chunk = self._chunks.popleft()
             seconds = len(chunk.samples) / self._sample_rate
@@ -97,6 +97,18 @@ class Channel:
 
     def _has_news(self) -> bool:
         return bool(self._chunks) or self._is_closed
+
+
+def _twin(error: KoujiError) -> KoujiError:
+    """The same error for one raise of its own.
+
+    A raised error holds the frames it passed, with text, voice and weights in them; kept by the
+    channel those would live on in a circle until the garbage collector comes.
+    """
+    twin = type(error).__new__(type(error), *error.args)
+    twin.__dict__.update(error.__dict__)
+    twin.__cause__ = error.__cause__
+    return twin
 
 
 class Ticket:

@@ -12,7 +12,6 @@ import logging
 import os
 import queue
 import threading
-from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
@@ -27,7 +26,7 @@ from kouji.engine.rows import LiveJob, SegmentRow
 from kouji.engine.runner import Runner
 from kouji.engine.scheduler import Limits, Scheduler
 from kouji.engine.settings import FALLBACK_SEATS, EngineSettings
-from kouji.engine.stats import EngineStats, Tally
+from kouji.engine.stats import EngineStats, Tally, snapshot
 from kouji.engine.threads import Governor, choose_for_engine
 from kouji.engine.trace import Trace, TraceEvent
 from kouji.errors import Cancelled, EngineBusy, EngineError, EngineFailed, KoujiError
@@ -138,25 +137,7 @@ class Worker:
     def stats(self) -> EngineStats:
         """Counts since the start, and the state now."""
         with self._lock:
-            tally, scheduler, runner = self._tally, self._scheduler, self._runner
-            phases = Counter(row.phase.value for row in scheduler.rows())
-            return EngineStats(
-                queue_length=scheduler.queue_length,
-                num_requests=len(scheduler.jobs),
-                rows=dict(phases),
-                seats=dict(scheduler.seats),
-                seats_used=0 if runner is None else runner.pools.num_used,
-                cache_bytes=0 if runner is None else runner.pools.num_bytes,
-                ended=dict(tally.ended),
-                batches={stage: dict(sizes) for stage, sizes in tally.batches.items()},
-                num_tokens=0 if runner is None else runner.attempts.num_tokens,
-                num_retries=0 if runner is None else runner.attempts.num_retries,
-                num_faults=0 if runner is None else runner.attempts.num_faults,
-                num_splits=0 if runner is None else runner.isolation.num_splits,
-                prefix_hits=0 if runner is None else runner.pools.prefixes.num_hits,
-                prefix_misses=0 if runner is None else runner.pools.prefixes.num_misses,
-                first_audio_seconds=tuple(tally.first_audio_seconds),
-            )
+            return snapshot(self._tally, self._scheduler, self._runner)
 
     def check_integrity(self) -> None:
         """AssertionError if a seat or a row was lost; only between batches does it mean much."""
@@ -262,7 +243,7 @@ class Worker:
             self._trace.moment(now, "first_audio", job.request.id)
 
     def _end(self, job: LiveJob, error: KoujiError | None) -> None:
-        """The one end of a job: its seats, then its place, then the news to its reader."""
+        """The one end of a job: its seats, its place, what its caller holds, the news to them."""
         end = "finished" if error is None else "failed"
         end = "cancelled" if isinstance(error, Cancelled) else end
         if self._runner is not None:
@@ -273,6 +254,7 @@ class Worker:
             self._tally.ended[end] += 1
         if self._trace is not None:
             self._trace.moment(self._clock(), end, job.request.id)
+        job.on_end()
         job.channel.close(error)
 
     def _end_all(self) -> None:

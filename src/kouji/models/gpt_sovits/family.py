@@ -155,7 +155,9 @@ class GptSovitsFamily:
                 allowed=f"sha256 {key.sha256}",
                 cure="add the voice again with the new file",
             )
-        identity = f"{self.name}@{key.sha256[:_HASH_DIGITS]}"
+        # Rows of one identity are computed together: other numbers are other weights.
+        precision = self._decode if key.kind == "t2s" else self._render
+        identity = f"{self.name}@{key.sha256[:_HASH_DIGITS]} {precision}"
         if key.kind == "t2s":
             network = load_t2s(key.path).network
             return T2SDecoder(network, identity, precision=self._decode, device=self.device)

@@ -60,7 +60,7 @@ class MiniFamily:
             self._planner,
             Networks(acoustic, vocoder),
             pace=checkpoint.pace,
-            identity=f"{self.name}@{self._hash}",
+            identity=f"{self.name}@{self._hash} {precision}",
         )
 
     def weights_hash(self, voice: Voice | None = None) -> str:
