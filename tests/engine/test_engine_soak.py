@@ -159,9 +159,7 @@ def test_soak_briefly() -> None:
 
 
 @pytest.mark.slow
-def test_soak(request: pytest.FixtureRequest) -> None:
-    if "slow" not in request.config.getoption("markexpr"):
-        pytest.skip("takes minutes; ask for it with -m slow")
+def test_soak() -> None:
     seconds = float(os.environ.get("KOUJI_SOAK_SECONDS", "300"))
     ends = soak(seconds, num_callers=16)
     assert all(ends[how] for how in ("finished", "cancelled", "failed", "refused", "left")), ends
