@@ -103,6 +103,8 @@ def _le(before: Token, after: Token, earlier: list[str]) -> str | None:
     """了: after 不 or 得 a full `liao`, as in 走不了."""
     if before.text == "得" and (len(earlier) < 2 or len(earlier[-2]) > 1 or earlier[-2] in _WHO):
         return "le5"  # 他得了第一
+    if len(before.text) > 1 and before.text[-1] == "得" and before.text != "来得":
+        return "le5"  # a verb of its own, as in 记得了 and 舍不得了
     return "liao3" if before.text[-1:] in ("不", "得") and before.start > 0 else None
 
 
