@@ -8,7 +8,7 @@ size instead; `upstream_version` repeats its order for reports. Nothing in a fil
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from kouji.models.gpt_sovits.config import V1_PHONES, V2_PHONES, VERSIONS
 from kouji.models.gpt_sovits.pickles import printable
 from kouji.models.gpt_sovits.torch_files import TorchFile, load_torch_file
 
-PLUS_CHANNELS = 768  # of the generator of v2ProPlus; v2Pro has 512, as v2
+PRO_CHANNELS, PLUS_CHANNELS = 512, 768  # of the generators of v2Pro (as v2) and v2ProPlus
 
 KIND_NAMES = {
     "t2s": "T2S (GPT) weights",
@@ -103,6 +103,11 @@ class RawCheckpoint:
         return name + version + (" (LoRA)" if self.is_lora else "")
 
     @property
+    def symbols(self) -> str:
+        """Version of the phone table it was trained with: v1, or v2 for all later ones."""
+        return "v1" if self.version == "v1" else "v2"
+
+    @property
     def num_numbers(self) -> int:
         """Numbers in all tensors."""
         return sum(tensor.numel() for tensor in self.weight.values())
@@ -150,6 +155,21 @@ def require_speakable(checkpoint: RawCheckpoint) -> None:
         allowed=", ".join(VERSIONS) + "; v3 and v4 come later",
         cure="use weights of another version of this voice",
     )
+
+
+def require_pair(t2s: str, sovits: str, seen: str) -> None:
+    """Raise ModelError unless T2S and SoVITS weights were trained with the same phone table.
+
+    t2s, sovits: versions of their tables, see `RawCheckpoint.symbols`
+    seen:        the two files, for the message
+    """
+    if t2s != sovits:
+        raise ModelError(
+            "T2S and SoVITS weights do not belong together",
+            seen=f"{seen}: T2S of {t2s}, SoVITS of {sovits}",
+            allowed="both of v1, or both of v2 and later",
+            cure="give both --t2s and --sovits of one version, or a --model of that version",
+        )
 
 
 class UpstreamVerdict(NamedTuple):
@@ -262,13 +282,20 @@ def _sovits_version(
     if is_lora or any(name.startswith("cfm.") for name in weight):
         later = [version for version in (tagged, named, _head_version(path)) if version]
         return next((version for version in later if version in ("v3", "v4")), "v3")
+    return tell_version(weight, (tagged, named))
+
+
+def tell_version(weight: Mapping[str, Tensor], named: Collection[str | None] = ()) -> str:
+    """v1, v2, v2Pro or v2ProPlus by what the tensors of a SoVITS show.
+
+    named: versions that tag and config name; asked only where no shape tells
+    """
     if "sv_emb.weight" in weight:
-        channels = weight["dec.conv_pre.weight"].shape[0] if "dec.conv_pre.weight" in weight else 0
-        if channels == PLUS_CHANNELS:
-            return "v2ProPlus"
-        # Unusual widths, as in tests: no shape tells the two apart, so ask tag and config.
-        says_plus = channels != 512 and "v2ProPlus" in (tagged, named)
-        return "v2ProPlus" if says_plus else "v2Pro"
+        first = weight.get("dec.conv_pre.weight")
+        channels = 0 if first is None else first.shape[0]
+        if channels in (PRO_CHANNELS, PLUS_CHANNELS):
+            return "v2Pro" if channels == PRO_CHANNELS else "v2ProPlus"
+        return "v2ProPlus" if "v2ProPlus" in named else "v2Pro"  # unusual widths, as in tests
     table = weight.get("enc_p.text_embedding.weight")
     return "v1" if table is not None and table.shape[0] == V1_PHONES else "v2"
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from kouji.errors import ModelError, StyleError, TextError, VoiceError
 from kouji.models.family import Arrays, PreparedSegment, PreparedText, Timeline
 from kouji.models.gpt_sovits.conditioning import Conditioning, TextFeatures
-from kouji.models.gpt_sovits.containers import read_checkpoint
+from kouji.models.gpt_sovits.containers import read_checkpoint, require_pair
 from kouji.models.gpt_sovits.decoder import T2SDecoder
 from kouji.models.gpt_sovits.directory import VoiceParts
 from kouji.models.gpt_sovits.front import MAX_TEXT_CHARACTERS, Front
@@ -173,12 +173,7 @@ class GptSovitsFamily:
     def _table_of(self, t2s: WeightsKey, sovits: WeightsKey) -> str:
         """The symbol table both files were trained with, v1 or v2."""
         first, second = _table("t2s", t2s), _table("sovits", sovits)
-        if first != second:
-            raise ModelError(
-                "T2S and SoVITS weights do not belong together",
-                seen=f"{t2s.path.name} of {first}, {sovits.path.name} of {second}",
-                allowed="both of v1, or both of v2 and later",
-            )
+        require_pair(first, second, f"{t2s.path.name}, {sovits.path.name}")
         return first
 
     # --- texts
@@ -328,9 +323,9 @@ def _prepare_segment(front: Front, marked: MarkedText, text: str, mode: str) -> 
 def _table(kind: str, key: WeightsKey) -> str:
     """The symbol table of a checkpoint, from its tensors' shapes."""
     checkpoint = read_checkpoint(key.path, kind)
-    if kind == "t2s":
-        return t2s_config(checkpoint).version
-    return "v1" if sovits_config(checkpoint).version == "v1" else "v2"
+    check = t2s_config if kind == "t2s" else sovits_config
+    check(checkpoint)  # every tensor is there
+    return checkpoint.symbols
 
 
 def _hash_file(path: Path) -> str:

@@ -15,25 +15,15 @@ from torch import Tensor, nn
 
 from kouji.errors import ModelError
 from kouji.models.gpt_sovits.config import SoVITSConfig
+from kouji.models.gpt_sovits.containers import tell_version
 from kouji.models.gpt_sovits.flow import Flow
 from kouji.models.gpt_sovits.generator import Generator
 from kouji.models.gpt_sovits.prior import Prior
 from kouji.models.gpt_sovits.quantizer import FRAMES_PER_TOKEN, Quantizer
-from kouji.models.gpt_sovits.sovits_state import fold_weight_norm, own_state, version_of
+from kouji.models.gpt_sovits.sovits_state import fold_weight_norm, own_state
 from kouji.models.gpt_sovits.style_encoder import SpeakerJoin, StyleEncoder
 
 NOISE_SCALE = 0.5  # of the official pipeline
-
-
-class Latents(NamedTuple):
-    """What the generator hears.
-
-    values:  (batch, frames, channels) float32, zero after a row's own end
-    lengths: (batch,) int64 frames of each row; None: all are full
-    """
-
-    values: Tensor
-    lengths: Tensor | None
 
 
 class StreamedChunk(NamedTuple):
@@ -67,7 +57,7 @@ class SoVITS(nn.Module):
         raises:  ModelError naming missing and unknown tensors and wrong shapes
         """
         if isinstance(config, Mapping):
-            config = SoVITSConfig.from_checkpoint(config, weights, version_of(weights))
+            config = SoVITSConfig.from_checkpoint(config, weights, tell_version(weights))
         with torch.device("meta"):
             networks = cls(config)
         networks.load_state_dict(

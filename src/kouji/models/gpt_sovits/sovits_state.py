@@ -5,25 +5,15 @@ Strict: what the sizes call for must be there, and nothing else but what only tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from kouji.errors import ModelError
 from kouji.models.gpt_sovits.config import SoVITSConfig
+from kouji.models.gpt_sovits.keys import is_training_only, require_keys
 from kouji.models.layers.time_conv import TimeConv, UpsamplingConv
 
 _CODEBOOK = "quantizer.vq.layers.0._codebook."
-IGNORED = ("enc_q.", *(f"{_CODEBOOK}{name}" for name in ("inited", "cluster_size", "embed_avg")))
-
-
-def version_of(weights: Mapping[str, Tensor]) -> str:
-    """Tell the version by content: what the tensors show and nothing else."""
-    if "sv_emb.weight" in weights:
-        first = weights.get("dec.conv_pre.weight")
-        return "v2ProPlus" if first is not None and first.shape[0] > 512 else "v2Pro"
-    table = weights.get("enc_p.text_embedding.weight")
-    return "v1" if table is not None and table.shape[0] < 732 else "v2"
 
 
 def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -34,7 +24,7 @@ def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     folded = {}
     for name, value in weights.items():
         stem, _, ending = name.rpartition(".")
-        if name.startswith(IGNORED) or (ending == "weight_g" and f"{stem}.weight_v" in weights):
+        if is_training_only(name) or (ending == "weight_g" and f"{stem}.weight_v" in weights):
             continue
         if ending == "weight_v" and f"{stem}.weight_g" in weights:
             gain, direction = weights[f"{stem}.weight_g"].float(), value.float()
@@ -61,7 +51,11 @@ def own_state(
         convolution = module if isinstance(module, TimeConv | UpsamplingConv) else None
         shape = tuple(empty.shape) if convolution is None else convolution.official_shape
         wanted[own] = (official_name(own, config), shape, convolution)
-    _check_names({entry[0]: entry[1] for entry in wanted.values()}, weights)
+    # Axes of length one do not count: a linear layer may be stored as a convolution.
+    shapes = {
+        name: tuple(size for size in shape if size != 1) for name, shape, _ in wanted.values()
+    }
+    require_keys({name: each.squeeze() for name, each in weights.items()}, shapes, "SoVITS weights")
     state = {}
     for own, (name, shape, convolution) in wanted.items():
         value = weights[name].reshape(shape)
@@ -90,30 +84,3 @@ def official_name(own: str, config: SoVITSConfig) -> str:
         "speaker.slope": "prelu.weight",
     }
     return moved.get(own, own.removeprefix("speaker."))
-
-
-def _check_names(wanted: Mapping[str, Sequence[int]], weights: Mapping[str, Tensor]) -> None:
-    missing = sorted(wanted.keys() - weights)
-    unknown = sorted(weights.keys() - wanted)
-    shapes = [
-        f"{name} {tuple(weights[name].shape)} instead of {tuple(shape)}"
-        for name, shape in wanted.items()
-        if name in weights and not _fits(weights[name].shape, shape)
-    ]
-    if not (missing or unknown or shapes):
-        return
-    found = {"missing": missing, "unknown": unknown, "other shapes": shapes}
-    seen = "; ".join(
-        f"{len(some)} {what}: {', '.join(some[:4])}" for what, some in found.items() if some
-    )
-    raise ModelError(
-        "a SoVITS checkpoint does not fit its config",
-        seen=seen,
-        allowed="exactly the tensors of v1, v2, v2Pro or v2ProPlus",
-        cure="check which version the file is, or fetch an official one with kouji pull",
-    )
-
-
-def _fits(seen: Sequence[int], wanted: Sequence[int]) -> bool:
-    """Equal but for axes of length one: a linear layer may be stored as a convolution."""
-    return [size for size in seen if size != 1] == [size for size in wanted if size != 1]

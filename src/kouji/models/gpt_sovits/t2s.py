@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kouji.errors import ModelError
 from kouji.models.gpt_sovits.config import T2SConfig
+from kouji.models.gpt_sovits.keys import expected_t2s, require_keys
 
 KEY_PREFIX = "model."
 NORM_EPSILON = 1e-5
@@ -151,7 +151,7 @@ class T2S(nn.Module):
         with torch.device("meta"):  # no random numbers are drawn, no memory is taken twice
             network = cls(sizes)
         expected = network.state_dict()
-        check_keys({KEY_PREFIX + name: tensor for name, tensor in expected.items()}, weights)
+        require_keys(weights, expected_t2s(sizes), "T2S weights")
         ours = {
             name: weights[KEY_PREFIX + name].detach().to(torch.float32, copy=True)
             for name in expected
@@ -200,26 +200,3 @@ def prefix_mask(num_phones: int, num_tokens: int) -> Tensor:
     seen = torch.ones(num_positions, num_positions, dtype=torch.bool).tril()
     seen[:num_phones, :num_phones] = True
     return seen
-
-
-def check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Raise ModelError unless both name the same tensors in the same shapes."""
-    missing = sorted(expected.keys() - found.keys())
-    surplus = sorted(found.keys() - expected.keys())
-    shapes = [
-        f"{key} is {tuple(found[key].shape)}, not {tuple(expected[key].shape)}"
-        for key in sorted(expected.keys() & found.keys())
-        if found[key].shape != expected[key].shape
-    ]
-    faults = [
-        f"{len(names)} {title}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
-        for title, names in (
-            ("missing", missing),
-            ("unexpected", surplus),
-            ("of wrong shape", shapes),
-        )
-        if names
-    ]
-    if faults:
-        cure = "is the file of this model family and version?"
-        raise ModelError("T2S weights do not fit the network", seen="; ".join(faults), cure=cure)
