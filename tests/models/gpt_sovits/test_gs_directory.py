@@ -32,22 +32,24 @@ def test_an_official_tree_speaks_all_its_versions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "t2s", "speaker"),
+    ("version", "t2s"),
     [
-        ("v1", "s1bert25hz-2kh-longer-epoch=68e-step=50232.ckpt", None),
-        ("v2", "s1bert25hz-5kh-longer-epoch=12-step=369668.ckpt", None),
-        ("v2Pro", "s1v3.ckpt", "pretrained_eres2netv2w24s4ep4.ckpt"),
-        (None, "s1v3.ckpt", "pretrained_eres2netv2w24s4ep4.ckpt"),
+        ("v1", "s1bert25hz-2kh-longer-epoch=68e-step=50232.ckpt"),
+        ("v2", "s1bert25hz-5kh-longer-epoch=12-step=369668.ckpt"),
+        ("v2Pro", "s1v3.ckpt"),
+        (None, "s1v3.ckpt"),
     ],
 )
 def test_each_version_gets_the_t2s_made_for_it(
-    tmp_path: Path, version: str | None, t2s: str, speaker: str | None
+    tmp_path: Path, version: str | None, t2s: str
 ) -> None:
     tree = write_tree(tmp_path, "v1", "v2", "v2Pro")
     parts = find_parts(tree, version)
     assert parts.version == (version or "v2Pro")
     assert parts.t2s.name == t2s
-    assert (parts.speaker and parts.speaker.name) == speaker
+    # Also with v2: a voice may bring Pro weights of its own.
+    assert parts.speaker is not None
+    assert parts.speaker.name == "pretrained_eres2netv2w24s4ep4.ckpt"
     assert (parts.hubert.name, parts.bert.name) == (
         "chinese-hubert-base",
         "chinese-roberta-wwm-ext-large",
@@ -86,6 +88,10 @@ def test_shared_networks_complete_a_voice(tmp_path: Path) -> None:
     parts = find_parts(voice, shared=[pulled])
     assert (parts.t2s, parts.sovits, parts.speaker) == (t2s, sovits, None)
     assert parts.hubert == pulled / "chinese-hubert-base"
+    write_networks(tmp_path / "home" / "gpt-sovits-v2pro")
+    parts = find_parts(voice, shared=[pulled, tmp_path / "home" / "gpt-sovits-v2pro"])
+    assert parts.version == "v2"
+    assert parts.speaker is not None
 
 
 def test_a_v1_voice_needs_a_v1_t2s(tmp_path: Path) -> None:

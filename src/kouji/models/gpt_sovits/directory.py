@@ -130,7 +130,11 @@ class DirectoryReport:
 
 @dataclass(frozen=True)
 class VoiceParts:
-    """The files that speak one version together; `speaker` exactly for v2Pro and v2ProPlus."""
+    """The files that speak one version together.
+
+    speaker: there for v2Pro and v2ProPlus; with others, where it is at hand, for voices that
+             bring Pro weights of their own
+    """
 
     version: str
     t2s: Path
@@ -337,7 +341,7 @@ def _choose(version: str, parts: Sequence[Part]) -> VoiceParts:
         _only([part.path for part in fitting if part.kind == "sovits"], version, "sovits"),
         one("hubert"),
         one("bert"),
-        one("eres2net") if "Pro" in version else None,
+        next((part.path for part in fitting if part.kind == "eres2net"), None),
     )
 
 
@@ -357,7 +361,8 @@ def _only(paths: Sequence[Path], version: str, kind: str) -> Path:
         f"several {_title(kind)} files would do",
         seen=listed,
         allowed="one",
-        cure=f"name the one to speak with: {kind}=... or --{kind} FILE",
+        cure=f"name the one: pull a model and add a voice of it (kouji voice add --{kind} FILE), "
+        "or give a folder without the others",
     )
 
 
