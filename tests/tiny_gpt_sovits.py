@@ -67,7 +67,8 @@ def write_t2s(path: Path, seed: int) -> Path:
 
 def write_sovits(path: Path, seed: int, version: str = "v2") -> Path:
     """A fine-tuned SoVITS file: half precision, no posterior, an attribute bag as config."""
-    shapes = expected_sovits(replace(SOVITS, version=version))
+    old = {"num_phones": 322, "style_bins": 1025} if version == "v1" else {}
+    shapes = expected_sovits(replace(SOVITS, version=version, **old))
     kept = {name: shape for name, shape in shapes.items() if not name.startswith("enc_q.")}
     data = {"filter_length": 2048, "hop_length": 640, "win_length": 2048, "sampling_rate": 32_000,
             "n_speakers": 300}  # fmt: skip

@@ -48,6 +48,40 @@ def test_a_voice_brings_its_weights(
     assert run([*said, "--top-p", "1.5"]) == 2
 
 
+def test_what_the_model_would_refuse_is_told_when_the_voice_is_added(
+    tmp_path: Path, home_dir: Path, recording: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    t2s = write_t2s(tmp_path / "anna-e15.ckpt", 7)
+    old = write_sovits(tmp_path / "old.pth", 8, "v1")
+    base = ["voice", "add", "anna", "--attest", "--model", "gpt-sovits", "--t2s", str(t2s)]
+    assert run([*base, str(recording), "--sovits", str(old)]) == 1
+    assert "T2S of v2, SoVITS of v1" in capfd.readouterr().err
+
+    samples, rate = soundfile.read(recording)
+    short = tmp_path / "short.wav"
+    soundfile.write(short, samples[: round(2.5 * rate)], rate)
+    assert run([*base, str(short)]) == 1
+    assert "3 to 10 s" in capfd.readouterr().err
+    assert run(["voice", "show", "anna"]) == 1
+
+
+def test_a_transcript_longer_than_what_was_kept_is_told(
+    tmp_path: Path, home_dir: Path, recording: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    samples, rate = soundfile.read(recording)
+    long = tmp_path / "long.wav"
+    soundfile.write(long, np.tile(samples, 4), rate)
+    base = ["voice", "add", "anna", "--attest"]
+    assert run([*base, str(long), "--transcript", "说得很长"]) == 0
+    assert "of the recording were kept" in capfd.readouterr().err
+    assert run(["voice", "remove", "anna"]) == 0
+    assert run([*base, str(long)]) == 0
+    assert "were kept" not in capfd.readouterr().err
+    assert run(["voice", "remove", "anna"]) == 0
+    assert run([*base, str(recording), "--transcript", "不长"]) == 0
+    assert "were kept" not in capfd.readouterr().err
+
+
 def test_wrong_files_are_told_when_the_voice_is_added(
     tmp_path: Path, home_dir: Path, recording: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

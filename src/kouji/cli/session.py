@@ -141,6 +141,7 @@ def open_voice(
     """
     from kouji.voices import VoiceStore
     from kouji.voices.consent import FILE_STATEMENT, attest, require_for_file, require_for_voice
+    from kouji.voices.enroll import warn_of_transcript
 
     if choice.name == SAMPLE:
         return open_sample(tts)
@@ -152,6 +153,8 @@ def open_voice(
         tell(FILE_STATEMENT)
     consent = attest() if is_attested else None
     voice: Voice = tts.enroll(choice.path, transcript=transcript, consent=consent)
+    if warning := warn_of_transcript(voice):
+        tell(f"warning: {warning}")
     return voice
 
 

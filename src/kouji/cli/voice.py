@@ -15,7 +15,7 @@ from kouji.errors import ConsentError, UsageError
 
 if TYPE_CHECKING:
     from kouji.audio.clean import QualityReport
-    from kouji.voices import Consent, VoiceWeights
+    from kouji.voices import Consent, Voice, VoiceWeights
 
 voice_app = typer.Typer(help="Keep and check voices.", no_args_is_help=True, rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(help="The name of a kept voice.")]
@@ -55,7 +55,7 @@ def add(
     from kouji.types import LANGUAGES
     from kouji.voices import VoiceStore, audit
     from kouji.voices.consent import require_for_enrolment
-    from kouji.voices.enroll import enroll
+    from kouji.voices.enroll import enroll, warn_of_transcript
     from kouji.voices.voice import voice_id
 
     settings = session.start()
@@ -77,10 +77,14 @@ def add(
         others=also or [],
         weights=weights,
     )
+    if weights is not None:
+        _require_length(voice)
     VoiceStore(settings.home).add(voice, consent_recording=evidence)
     basis = consent.kind if consent else "policy off"
     audit.append(settings.audit_file, "voice.add", voice=voice.content_hash, consent=basis)
     say_to_user(f"kept voice {voice.name!r}: {voice.reference.duration:.1f} s, consent: {basis}")
+    if warning := warn_of_transcript(voice):
+        say_to_user(f"warning: {warning}")
 
 
 @voice_app.command("list")
@@ -181,7 +185,7 @@ def _read_consent(file: Path | None, is_attested: bool) -> tuple[Consent | None,
 
 
 def _read_weights(model: str | None, t2s: Path | None, sovits: Path | None) -> VoiceWeights | None:
-    """The weights given on the command line, each opened once to see that it is what it should be.
+    """The weights given on the command line, each opened to see that it is whole and they fit.
 
     raises: UsageError for a family without weights of a voice, ModelError for a wrong file
     """
@@ -195,17 +199,33 @@ def _read_weights(model: str | None, t2s: Path | None, sovits: Path | None) -> V
                          allowed="gpt-sovits")  # fmt: skip
     if t2s is None and sovits is None:
         raise UsageError("no weights given", cure="add --t2s FILE.ckpt, --sovits FILE.pth or both")
-    from kouji.models.gpt_sovits.containers import read_checkpoint, require_speakable
+    from kouji.models.gpt_sovits.containers import read_checkpoint, require_pair
+    from kouji.models.gpt_sovits.weights import sovits_config, t2s_config
 
-    for path, kind in ((t2s, "t2s"), (sovits, "sovits")):
+    symbols = []
+    for path, kind, check in ((t2s, "t2s", t2s_config), (sovits, "sovits", sovits_config)):
         if path is not None:
             require_file(path)
-            require_speakable(read_checkpoint(path, kind))
+            checkpoint = read_checkpoint(path, kind)
+            check(checkpoint)
+            symbols.append(checkpoint.symbols)
+    if t2s and sovits:
+        require_pair(symbols[0], symbols[1], f"{t2s.name}, {sovits.name}")
     return VoiceWeights(
         "gpt-sovits",
         weights_file(t2s) if t2s else None,
         weights_file(sovits) if sovits else None,
     )
+
+
+def _require_length(voice: Voice) -> None:
+    """Refuse now what GPT-SoVITS, the only family for these weights, would refuse at each request.
+
+    raises: ReferenceRefused
+    """
+    from kouji.models.gpt_sovits.reference import load_first
+
+    load_first(voice.reference, cut_long=not voice.transcript)
 
 
 def _describe(report: QualityReport) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from kouji.voices.voice import Voice, VoiceWeights, WeightsFile
 if TYPE_CHECKING:
     from kouji.audio.clean import QualityReport, ReferenceRules
 
+SLACK_SECONDS = 0.5  # by which two counts of the same speech may differ; a word is longer
 MIN_CONSENT_SECONDS = 1.0  # of speech: enough for "I agree"
 
 
@@ -62,6 +63,26 @@ def enroll(
         report=report,
         others=[prepare_reference(path, rules)[0] for path in others],
         weights=weights,
+    )
+
+
+def warn_of_transcript(voice: Voice) -> str | None:
+    """Tell where a voice's transcript has words of speech that its reference lost to a cut.
+
+    Models that continue the reference then read the lost words out, or swallow new ones.
+    """
+    from kouji.audio.vad import speech_spans
+
+    heard = float(voice.report.get("speech_seconds") or 0.0)
+    if not voice.transcript or not heard:
+        return None
+    kept = sum(end - start for start, end in speech_spans(voice.reference))
+    if heard - kept <= SLACK_SECONDS:
+        return None
+    start, end = (float(voice.report.get(f"best_{edge}") or 0.0) for edge in ("start", "end"))
+    return (
+        f"only {start:.1f} to {end:.1f} s of the recording were kept; "
+        "the transcript must have the words of that part and no others: add the voice again"
     )
 
 
