@@ -36,10 +36,10 @@ def cosyvoice(shared_dir: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def gpt_sovits(shared_dir: Path) -> dict[str, torch.Tensor]:
+def gpt_sovits(goldens_dir: Path) -> dict[str, torch.Tensor]:
     import soundfile
 
-    folder = shared_dir / "goldens/gpt_sovits"
+    folder = goldens_dir
     with np.load(folder / "audio_frontend.npz") as arrays:
         tensors = {name: torch.from_numpy(arrays[name]) for name in arrays}
     samples, rate = soundfile.read(folder / "ref32k.wav", dtype="float32")

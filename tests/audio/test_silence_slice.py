@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def tone_with_silences(seconds: float, silences: list[list[float]]) -> Audio:
 
 def test_official_cuts(goldens_dir: Path) -> None:
     facts: dict[str, Any] = json.loads((goldens_dir / "pipeline.json").read_text())["slicer"]
-    audio = tone_with_silences(24.0, facts["silent_intervals"])
+    seconds = re.search(r"([\d.]+) s at 32 kHz", facts["signal"])
+    assert seconds is not None, facts["signal"]
+    audio = tone_with_silences(float(seconds[1]), facts["silent_intervals"])
     for case in facts["cases"]:
         config = SilenceSliceConfig(**{NAMES[key]: case["params"][key] for key in NAMES})
         pieces = slice_at_silence(audio, config)

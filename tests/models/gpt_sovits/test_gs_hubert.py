@@ -34,8 +34,9 @@ def test_official_numbers(hubert: Hubert, goldens_dir: Path) -> None:
     features = hubert.features(torch.from_numpy(golden["wav16k_padded"])[None])
     hidden = features.transpose(1, 2).numpy()
     assert hidden.shape == tuple(golden["shape"].tolist())
-    assert np.abs(hidden[:, :80] - golden["last_hidden_first80"]).max() < 1e-4
-    assert np.abs(hidden[:, -10:] - golden["last_hidden_last10"]).max() < 1e-4
+    first, last = golden["last_hidden_first80"], golden["last_hidden_last10"]
+    assert np.abs(hidden[:, : first.shape[1]] - first).max() < 1e-4
+    assert np.abs(hidden[:, -last.shape[1] :] - last).max() < 1e-4
     assert hubert.num_channels == hidden.shape[2]
     assert hubert.num_bytes > 0
 

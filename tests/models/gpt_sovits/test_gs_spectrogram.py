@@ -86,7 +86,7 @@ def test_hubert_samples(audio: Audio, golden: Golden) -> None:
 def test_speaker_fbank(samples: Tensor, golden: Golden) -> None:
     fbank = kaldi_fbank(spectrogram.speaker_samples(samples).double())[0]
     assert tuple(fbank.shape) == tuple(golden["fbank80_shape"].tolist())
-    assert np.abs(fbank[:150].numpy() - golden["fbank80"]).max() < 1e-3
+    assert np.abs(fbank[: len(golden["fbank80"])].numpy() - golden["fbank80"]).max() < 1e-3
 
 
 @pytest.mark.parametrize(("peak", "left"), [(0.5, 0.5), (1.0, 1.0), (1.6, 1.0), (3.0, 1.5)])

@@ -123,12 +123,13 @@ def test_equals_the_golden_greedy_tokens(goldens_dir: Path) -> None:
         first, rest = TextFeatures(phones[:4], bert[:4]), TextFeatures(phones[4:], bert[4:])
         spoken = Conditioning(first, start, torch.zeros(1), str(i))
         prompts.append(fast.prompt(rest, spoken))
-    cache = fast.new_cache(count, 256)
+    wanted = [golden[f"greedy{i}_y"][len(start) :].tolist() for i in range(count)]
+    longest = max(map(len, wanted))
+    cache = fast.new_cache(count, max(prompt.num_positions for prompt in prompts) + longest + 1)
     slots = torch.arange(count)
     logits = fast.prefill(prompts, cache, slots.tolist())
     made: list[list[int]] = [[] for _ in range(count)]
-    wanted = [golden[f"greedy{i}_y"][len(start) :].tolist() for i in range(count)]
-    for step in range(max(map(len, wanted))):
+    for step in range(longest):
         for row in range(count):
             used = torch.cat([start, torch.tensor(made[row], dtype=torch.int64)]).unique()
             score = logits[row, used]

@@ -81,8 +81,9 @@ def test_reference_free(network: T2S, golden: Arrays) -> None:
 
 def test_cap_drops_the_first_single_and_the_last_batched(network: T2S, golden: Arrays) -> None:
     text, start = texts(golden)[0], prompt(golden)
-    alone = decode(network, text, start, GREEDY, early_stop=25)
-    [batched] = decode_batch(network, [text], start, GREEDY, early_stop=25)
+    cap = MIN_TOKENS - 2  # before the end token is offered
+    alone = decode(network, text, start, GREEDY, early_stop=cap)
+    [batched] = decode_batch(network, [text], start, GREEDY, early_stop=cap)
     made = alone.tokens[len(start) :]
     assert torch.equal(alone.spoken, made[1:])
     assert torch.equal(batched.spoken, made[:-1])
@@ -111,13 +112,13 @@ def test_mute_similarity(network: T2S, golden: Arrays) -> None:
 
 
 def test_only_compat_repeats_tokens(network: T2S, golden: Arrays) -> None:
-    """With a made-up table quiet places lie inside the pending tokens."""
-    rng = torch.Generator().manual_seed(3)
-    mute = torch.rand(network.config.vocabulary, generator=rng)
+    """With made-up tables quiet places lie inside the pending tokens, soon or later."""
     text, start = texts(golden)[0], prompt(golden)
     said = decode(network, text, start, GREEDY, early_stop=60).tokens[len(start) :].tolist()
 
-    def joined(compat: bool) -> list[int]:
+    def joined(compat: bool, seed: int) -> list[int]:
+        rng = torch.Generator().manual_seed(seed)
+        mute = torch.rand(network.config.vocabulary, generator=rng)
         chunks = stream(
             network,
             text,
@@ -130,8 +131,8 @@ def test_only_compat_repeats_tokens(network: T2S, golden: Arrays) -> None:
         )
         return [token for tokens, _ in chunks for token in tokens or []]
 
-    assert joined(False) == said
-    assert len(joined(True)) > len(said)
+    assert all(joined(False, seed) == said for seed in range(3))
+    assert any(len(joined(True, seed)) > len(said) for seed in range(10))
 
 
 def test_sampling_is_repeatable_and_keeps_the_minimum(network: T2S, golden: Arrays) -> None:
@@ -154,13 +155,14 @@ def test_sampling_is_repeatable_and_keeps_the_minimum(network: T2S, golden: Arra
 def test_probabilities(goldens_dir: Path) -> None:
     arrays = np.load(goldens_dir / "sampler.npz")
     cases = json.loads((goldens_dir / "sampler_cases.json").read_text())
-    for number, case in enumerate(cases):
+    for case in cases:
+        number = case["i"]
         logits = torch.from_numpy(arrays[f"logits{number}"]).clone()
         used = torch.from_numpy(arrays[f"prev{number}"]).long().reshape(len(logits), -1)
         options = SamplingOptions(
             temperature=case["temperature"],
             top_k=case["top_k"] or case["vocab"],
-            top_p=case["top_p"],
+            top_p=1.0 if case["top_p"] is None else case["top_p"],
             repetition_penalty=case["repetition_penalty"],
         )
         chances = probabilities(logits, used, options)
