@@ -5,31 +5,15 @@ The product itself never needs them; each measure names the library it stands on
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import warnings
-from types import ModuleType
+from typing import Any
 
-from kouji.errors import UsageError
+from kouji.models.optional import import_library
 
 
-def import_extra(module: str, purpose: str) -> ModuleType:
-    """Import an optional library.
-
-    Warnings during the import are silenced: Resemblyzer pulls webrtcvad, which warns
-    about `pkg_resources`, and the caller can do nothing about it.
-    Raises UsageError with the cure when the library is missing or does not load.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(
-            f"{purpose} needs the optional library {module.split('.')[0]}",
-            seen=str(error),
-            cure='run: pip install "kouji[eval]"',
-        ) from error
+def import_extra(module: str, purpose: str) -> Any:
+    """Import a library of the extra `eval`; raises UsageError with the cure where it is missing."""
+    return import_library(module, purpose, extra="eval")
 
 
 def require_extra(module: str, purpose: str) -> None:

@@ -28,7 +28,9 @@ from torch import Tensor, nn
 from kouji.errors import ModelError, UsageError
 from kouji.models.gpt_sovits import pretrained
 from kouji.models.layers.packed_linear import PackedLinear
+from kouji.models.optional import missing_library
 from kouji.models.precision import Precision
+from kouji.models.unfilled import without_initial_values
 
 SKIPPED_LAYERS = 2  # hidden_states[-3] is what layer (layers - 2) gives
 DEFAULT_CACHE_BYTES = 64 << 20  # 320 sentences of 50 characters
@@ -210,7 +212,7 @@ def _load_network(folder: Path, values: dict[str, Any], precision: Precision) ->
         from transformers.models.bert.configuration_bert import BertConfig
         from transformers.models.bert.modeling_bert import BertModel
     except ImportError as error:
-        raise pretrained.missing_transformers(error) from error
+        raise missing_library("transformers", "GPT-SoVITS", error) from error
     layers = pretrained.make_config(BertConfig, values).num_hidden_layers - SKIPPED_LAYERS
     if layers < 1:
         allowed = f"more than {SKIPPED_LAYERS}"
@@ -218,7 +220,7 @@ def _load_network(folder: Path, values: dict[str, Any], precision: Precision) ->
     changes = {"num_hidden_layers": layers, "return_dict": True, "is_decoder": False}
     config = pretrained.make_config(BertConfig, {**values, **changes})
     # Built without memory: what is allocated only once goes back to the system when it is packed.
-    with torch.device("meta"), pretrained.without_initial_values():
+    with torch.device("meta"), without_initial_values():
         network: Any = BertModel(config, add_pooling_layer=False)
     positions = torch.arange(config.max_position_embeddings)[None]
     network.embeddings.position_ids = positions

@@ -21,6 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from kouji.audio.features import ERES2NET_FBANK, kaldi_fbank
 from kouji.errors import ModelError, UsageError
 from kouji.models.gpt_sovits import pretrained
+from kouji.models.unfilled import without_initial_values
 
 SAMPLE_RATE = ERES2NET_FBANK.sample_rate
 _STRIDES = (1, 2, 2, 2)
@@ -112,7 +113,7 @@ class Eres2Net(nn.Module):
             if not name.startswith(_UNUSED) and not name.endswith("num_batches_tracked")
         }
         config = Eres2NetConfig.of({name: tuple(value.shape) for name, value in used.items()})
-        with pretrained.without_initial_values():
+        with without_initial_values():
             network = cls(config)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from kouji.errors import UsageError
 from kouji.models.gpt_sovits import pretrained
+from kouji.models.optional import missing_library
+from kouji.models.unfilled import without_initial_values
 
 SAMPLE_RATE = 16000
 _log = logging.getLogger(__name__)
@@ -52,11 +54,11 @@ class Hubert:
             from transformers.models.hubert.configuration_hubert import HubertConfig
             from transformers.models.hubert.modeling_hubert import HubertModel
         except ImportError as error:
-            raise pretrained.missing_transformers(error) from error
+            raise missing_library("transformers", "GPT-SoVITS", error) from error
         # Without masking there is no masked_spec_embed, which files may lack.
         without_masks = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "return_dict": True}
         config = pretrained.make_config(HubertConfig, {**values, **without_masks})
-        with pretrained.without_initial_values():
+        with without_initial_values():
             network: Any = HubertModel(config)
         pretrained.fill(network, pretrained.read_folder_tensors(folder, _our_name), "HuBERT")
         _fold_weight_norm(network)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from kouji.errors import ModelError, UsageError
+from kouji.errors import ModelError
 from kouji.models.gpt_sovits.torch_files import load_torch_file
 
 CONFIG_FILE = "config.json"
@@ -138,43 +136,6 @@ _SPELLINGS = (
     ("LayerNorm.gamma", "LayerNorm.weight"),
     ("LayerNorm.beta", "LayerNorm.bias"),
 )
-
-
-@contextmanager
-def without_initial_values() -> Iterator[None]:
-    """Networks built inside hold whatever was in memory: their weights are on the way.
-
-    In this thread only. Drawing the 300 million values of a BERT would take seconds.
-    """
-    with _LeftUnfilled():
-        yield
-
-
-# By name: transformers puts wrappers of its own in the place of torch's functions.
-_DRAWN = ("kaiming_uniform_", "kaiming_normal_", "normal_", "uniform_", "trunc_normal_")
-
-
-class _LeftUnfilled(TorchFunctionMode):
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", None) in _DRAWN:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
-def missing_transformers(error: ImportError) -> UsageError:
-    """The error for a machine without the library."""
-    return UsageError(
-        "GPT-SoVITS needs the library transformers",
-        seen=str(error),
-        cure="install it with: pip install 'kouji[gpt-sovits]'",
-    )
 
 
 def _unreadable(path: Path, seen: object, allowed: str) -> ModelError:

@@ -123,6 +123,8 @@ class WindowedAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
+    """Two convolutions over time with a rectifier between them."""
+
     def __init__(self, config: SoVITSConfig) -> None:
         super().__init__()
         self.conv_1 = TimeConv(config.hidden, config.feed_forward, config.kernel)

@@ -23,9 +23,9 @@ from kouji.models.gpt_sovits.keys import (
     is_training_only,
     require_keys,
 )
-from kouji.models.gpt_sovits.pretrained import without_initial_values
 from kouji.models.gpt_sovits.sovits import SoVITS
 from kouji.models.gpt_sovits.t2s import T2S
+from kouji.models.unfilled import without_initial_values
 
 Network = TypeVar("Network", bound=nn.Module)
 

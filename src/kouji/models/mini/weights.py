@@ -15,23 +15,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from kouji.errors import ModelError
 from kouji.models.mini.config import MiniConfig
 from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.vocoder import Vocoder
+from kouji.models.unfilled import without_initial_values
 
 SHIPPED = Path(__file__).parent / "weights"
 WEIGHTS_FILE, CONFIG_FILE = "mini.safetensors", "mini.json"
 FORMAT = "kouji-mini-1"
-_DRAWN = (
-    nn.init.kaiming_uniform_,
-    nn.init.normal_,
-    nn.init.uniform_,
-    Tensor.normal_,
-    Tensor.uniform_,
-)
 
 
 @dataclass(frozen=True)
@@ -73,27 +66,8 @@ def load_checkpoint(folder: str | Path = SHIPPED) -> Checkpoint:
 
 def _empty(config: MiniConfig) -> tuple[AcousticModel, Vocoder]:
     """Networks without memory or initial values: the checkpoint brings both."""
-    with torch.device("meta"), _LeftUnfilled():
+    with torch.device("meta"), without_initial_values():
         return AcousticModel(config), Vocoder(config)
-
-
-class _LeftUnfilled(TorchFunctionMode):
-    """Passes over the drawing of initial values, in this thread only.
-
-    Drawing on the meta device would import torch._dynamo: a second of every cold start.
-    """
-
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in _DRAWN:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:

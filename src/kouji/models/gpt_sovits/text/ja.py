@@ -20,6 +20,7 @@ from kouji.models.gpt_sovits.cut import collapse_punctuation
 from kouji.models.gpt_sovits.symbols import UNKNOWN, symbol_ids
 from kouji.models.gpt_sovits.text.ja_numbers import accent_numbers
 from kouji.models.gpt_sovits.text.phonemes import Phonemes
+from kouji.models.optional import import_library
 
 # Letters, digits, the repetition mark, kana, hanzi, full-width letters and digits (not zero),
 # half-width kana. All else separates; [Q] "〇" and "０" too.
@@ -156,12 +157,4 @@ def _plain_options() -> dict[str, bool]:
 
 @lru_cache(maxsize=1)
 def _open_jtalk() -> Any:
-    try:
-        import pyopenjtalk
-    except ImportError as missing:
-        raise UsageError(
-            "Japanese needs the library pyopenjtalk-plus",
-            seen="it is not installed",
-            cure="run pip install 'kouji[ja]'",
-        ) from missing
-    return pyopenjtalk
+    return import_library("pyopenjtalk", "Japanese", extra="ja", package="pyopenjtalk-plus")

@@ -11,10 +11,10 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from kouji.errors import UsageError
 from kouji.models.gpt_sovits.symbols import PUNCTUATION, UNKNOWN
 from kouji.models.gpt_sovits.text.phonemes import Phonemes
 from kouji.models.gpt_sovits.text.zh_normalise import read_sentences
+from kouji.models.optional import import_library
 
 _ONSETS = (
     "aa aai aak aap aat aau ai au ap at ak a p b e ts t dz d kw k gw g f h l m ng n s y w c z j "
@@ -73,12 +73,4 @@ def split_syllable(syllable: str, tone: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=1)
 def _to_jyutping() -> Any:
-    try:
-        import ToJyutping
-    except ImportError as missing:
-        raise UsageError(
-            "Cantonese needs the library ToJyutping",
-            seen="it is not installed",
-            cure="run pip install 'kouji[yue]'",
-        ) from missing
-    return ToJyutping
+    return import_library("ToJyutping", "Cantonese", extra="yue")

@@ -12,12 +12,12 @@ import unicodedata
 from functools import lru_cache
 from typing import Any
 
-from kouji.errors import UsageError
 from kouji.models.gpt_sovits.cut import collapse_punctuation
 from kouji.models.gpt_sovits.symbols import PUNCTUATION
 from kouji.models.gpt_sovits.text.zh_quantities import read_quantities
 from kouji.models.gpt_sovits.text.zh_times import read_dates, read_times
 from kouji.models.gpt_sovits.text.zh_units import CIRCLED, GREEK, SIGNS
+from kouji.models.optional import import_library
 
 _DROPPED = r"—《》【】<>{}()（）#&@“”^_|\\"
 _SENTENCE_END = re.compile(r"([：、，；。？！,;?!][”’]?)")
@@ -36,6 +36,8 @@ _MARKS = {
 _MARK = re.compile("|".join(re.escape(mark) for mark in _MARKS))
 _UNSPOKEN = re.compile(rf"[^一-龥{re.escape(''.join(PUNCTUATION))}]+")
 _ALSO_SIMPLIFIED = frozenset("乾徵")  # of 乾隆 and 宫商角徵羽, which are not 干 and 征
+# Forms of the same sound that the networks were trained with; libraries take a plainer character.
+_KEPT_APART = dict(zip("鍾餘託諮瀋鉅鏇", "锺馀讬谘渖钜镟", strict=True))
 _READ_AS = str.maketrans("嗯呣", "恩母")
 _READ_SIGNS = str.maketrans({**SIGNS, **CIRCLED, **GREEK})
 
@@ -91,18 +93,12 @@ def _simplified(character: str) -> str:
     """A character stays where the networks do not know its simplified form."""
     if character in _ALSO_SIMPLIFIED:
         return character
+    if character in _KEPT_APART:
+        return _KEPT_APART[character]
     converted: str = _converter().convert(character)
     return converted if re.fullmatch("[一-龥]", converted) else character
 
 
 @lru_cache(maxsize=1)
 def _converter() -> Any:
-    try:
-        from opencc import OpenCC
-    except ImportError as error:
-        raise UsageError(
-            "Chinese for GPT-SoVITS needs a library that is not installed",
-            seen="no package opencc",
-            cure="run: pip install 'kouji[gpt-sovits]'",
-        ) from error
-    return OpenCC("t2s")
+    return import_library("opencc", "Chinese for GPT-SoVITS").OpenCC("t2s")
