@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import json
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -170,6 +172,24 @@ def test_a_missing_optional_library_is_a_note_that_says_what_it_is_for():
     (note,) = [f for f in diagnosis.findings if "pocketsphinx" in f.topic]
     assert "word error rate" in note.topic
     assert "kouji[eval]" in note.cure
+
+
+def test_every_library_is_named_with_the_extra_that_installs_it(root_dir: Path):
+    project = tomllib.loads((root_dir / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    offered = {None: project["dependencies"], **project["optional-dependencies"]}
+    for library in LIBRARIES:
+        packages = [re.split("[<>=]", each)[0] for each in offered[library.extra]]
+        assert library.name in packages, library
+
+
+def test_cures_name_extras_that_exist(root_dir: Path):
+    project = tomllib.loads((root_dir / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pages = [page for kind in ("src/**/*.py", "*.md", "docs/*.md") for page in root_dir.glob(kind)]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        named = re.findall(r"(?:kouji|'\.)\[([a-z,-]+)\]|extra=\"([a-z-]+)\"", text)
+        extras = {extra for pair in named for extra in "".join(pair).split(",")}
+        assert extras <= set(project["optional-dependencies"]), page
 
 
 def test_more_threads_than_cores_is_a_warning():
