@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "text": {"types", "errors", "config"},
     "voices": {"types", "errors", "config", "audio"},
     "models": {"types", "errors", "config", "audio", "text", "voices"},
-    "engine": {"types", "errors", "config", "machine", "models"},
+    "engine": {"types", "errors", "config", "models"},
     "hub": {"types", "errors", "config"},
     "train": {"types", "errors", "config", "audio", "text", "voices", "models"},
     "machine": {"types", "errors", "config"},

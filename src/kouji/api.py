@@ -72,21 +72,23 @@ def load(
 
     model:     "mini"; a name `kouji pull` knows, as "gpt-sovits-v2proplus" ("gpt-sovits" takes
                the best that is there); or a folder with checkpoints of either family
-    precision: float32, bfloat16, float16 or int8; None chooses by the device
+    precision: float32, bfloat16, float16 or int8; None goes by the settings, "auto" by the device
     threads:   of torch on the CPU; None leaves them as they are
-    device:    cpu, cuda, cuda:1; None takes a GPU if there is one
+    device:    cpu, cuda, cuda:1; None goes by the settings, "auto" takes a GPU if there is one
     settings:  of the operator; None reads this machine's
     raises:    UsageError for an unknown model, ModelError for a damaged one
     """
     from kouji.models.catalogue import open_family
 
     settings = settings or load_settings()
-    settings = replace(settings, threads=threads or settings.threads, device=device or "auto")
+    precision = precision or settings.precision
+    device = device or settings.device
+    settings = replace(settings, threads=threads or settings.threads, device=device)
     family = open_family(
         model,
         home=settings.home,
-        precision=precision,
-        device=settings.device,
+        precision=None if precision == "auto" else precision,
+        device=device,
         threads=threads,
         weights_bytes=round(settings.weights_gb * 1e9),
         compile_renderer=_compile_renderer,

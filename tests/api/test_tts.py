@@ -192,6 +192,24 @@ def test_unknown_model_is_a_usage_error() -> None:
     assert issubclass(UsageError, KoujiError)
 
 
+def test_what_the_caller_leaves_open_the_operator_decides(
+    tiny_family: MiniFamily, home_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    def open_family(model: str, **wishes: object) -> MiniFamily:
+        asked.append(wishes)
+        return tiny_family
+
+    monkeypatch.setattr("kouji.models.catalogue.open_family", open_family)
+    settings = Settings(home=home_dir, device="cpu", precision="bfloat16")
+    load(settings=settings).close()
+    load(settings=settings, device="cuda:1", precision="float32").close()
+    load(settings=settings, device="auto", precision="auto").close()
+    chosen = [(wishes["device"], wishes["precision"]) for wishes in asked]
+    assert chosen == [("cpu", "bfloat16"), ("cuda:1", "float32"), ("auto", None)]
+
+
 def test_more_requests_than_the_engine_takes_wait_for_their_turn(
     tiny_family: MiniFamily, home_dir: Path
 ) -> None:
