@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -48,8 +49,16 @@ def goldens_dir() -> Path:
     folder = Path(os.environ.get("KOUJI_GOLDENS", ROOT.parent / "shared" / "goldens"))
     folder = folder / "gpt_sovits" if (folder / "gpt_sovits").is_dir() else folder
     if not (folder / "t2s_config.json").is_file():
+        if "KOUJI_GOLDENS" in os.environ:  # asked for, so a slip must not look like a pass
+            pytest.fail(f"no vectors at {folder}, which KOUJI_GOLDENS names")
         pytest.skip(f"no vectors at {folder}; set KOUJI_GOLDENS to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def text_goldens(goldens_dir: Path) -> Any:
+    """What the official text front end made of reference texts, by language and by step."""
+    return json.loads((goldens_dir / "text.json").read_text("utf-8"))
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +20,8 @@ from kouji.models.gpt_sovits.cut import (
 
 
 @pytest.fixture(scope="module")
-def goldens(goldens_dir: Path) -> Any:
-    return json.loads((goldens_dir / "text.json").read_text("utf-8"))
+def goldens(text_goldens: Any) -> Any:
+    return text_goldens
 
 
 def test_every_golden_cut(goldens: Any) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +18,8 @@ needs_open_jtalk = pytest.mark.skipif(find_spec("pyopenjtalk") is None, reason="
 
 
 @needs_open_jtalk
-def test_golden_sentences_sound_alike(goldens_dir: Path) -> None:
-    cases = json.loads((goldens_dir / "text.json").read_text("utf-8"))["ja"]
+def test_golden_sentences_sound_alike(text_goldens: Any) -> None:
+    cases = text_goldens["ja"]
     wrong = []
     for case in cases:
         spoken = ja.phonemize(case["text"])

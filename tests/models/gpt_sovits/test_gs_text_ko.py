@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +11,8 @@ from kouji.models.gpt_sovits.text.ko import phonemize, pronounce
 from kouji.models.gpt_sovits.text.ko_numbers import spell_foreign, spell_number
 
 
-def test_golden_sentences_are_exact(goldens_dir: Path) -> None:
-    cases = json.loads((goldens_dir / "text.json").read_text("utf-8"))["ko"]
+def test_golden_sentences_are_exact(text_goldens: Any) -> None:
+    cases = text_goldens["ko"]
     found = [phonemize(case["text"]) for case in cases]
     wrong = [
         case["text"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +14,8 @@ from kouji.models.gpt_sovits.text.spans import Piece, split_by_script
 
 
 @pytest.fixture(scope="module")
-def goldens(goldens_dir: Path) -> Any:
-    return json.loads((goldens_dir / "text.json").read_text("utf-8"))["lang_segments"]
+def goldens(text_goldens: Any) -> Any:
+    return text_goldens["lang_segments"]
 
 
 def test_every_golden_from_the_recorded_split(goldens: Any) -> None:

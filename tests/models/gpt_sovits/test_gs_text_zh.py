@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,8 @@ SHARE = 0.95
 
 
 @pytest.fixture(scope="module")
-def goldens(goldens_dir: Path) -> Any:
-    return json.loads((goldens_dir / "text.json").read_text("utf-8"))["zh"]
+def goldens(text_goldens: Any) -> Any:
+    return text_goldens["zh"]
 
 
 def wrong_cases(goldens: Any, is_right: Callable[[Any], bool]) -> list[str]:
@@ -69,6 +68,11 @@ def test_golden_phones_of_v1(goldens: Any) -> None:
         goldens, lambda case: list(phonemize(case["text"]).phones) == case["v1_phones"]
     )
     assert len(wrong) <= (1 - SHARE) * len(goldens), wrong
+
+
+def test_traditional_forms_become_those_of_the_training() -> None:
+    assert normalise("鍾愛、鐘聲，其餘的委託諮詢") == "锺爱,钟声,其馀的委讬谘询"
+    assert normalise("什麼時候") == "什么时候"  # officially 什麽, which is then misread
 
 
 @pytest.mark.parametrize(
