@@ -52,15 +52,11 @@ def load_model(choice: ModelChoice, settings: Settings) -> Any:
     _calm_where_cores_are_shared(choice.threads or settings.threads)
     from kouji.api import load
 
-    def chosen(option: str | None, setting: str) -> str | None:
-        value = option or setting
-        return None if value == "auto" else value
-
     return load(
         choice.model,
-        precision=chosen(choice.precision, settings.precision),
+        precision=choice.precision,
         threads=choice.threads or settings.threads or None,
-        device=chosen(choice.device, settings.device),
+        device=choice.device,
         settings=settings,
     )
 
