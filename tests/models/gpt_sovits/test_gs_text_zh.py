@@ -75,11 +75,6 @@ def test_traditional_forms_become_those_of_the_training() -> None:
     assert normalise("什麼時候") == "什么时候"  # officially 什麽, which is then misread
 
 
-def test_traditional_forms_become_those_of_the_training() -> None:
-    assert normalise("鍾愛、鐘聲，其餘的委託諮詢") == "锺爱,钟声,其馀的委讬谘询"
-    assert normalise("什麼時候") == "什么时候"  # officially 什麽, which is then misread
-
-
 @pytest.mark.parametrize(
     ("written", "spoken"),
     [

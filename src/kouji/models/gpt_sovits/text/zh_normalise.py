@@ -38,8 +38,6 @@ _UNSPOKEN = re.compile(rf"[^一-龥{re.escape(''.join(PUNCTUATION))}]+")
 _ALSO_SIMPLIFIED = frozenset("乾徵")  # of 乾隆 and 宫商角徵羽, which are not 干 and 征
 # Forms of the same sound that the networks were trained with; libraries take a plainer character.
 _KEPT_APART = dict(zip("鍾餘託諮瀋鉅鏇", "锺馀讬谘渖钜镟", strict=True))
-# Forms of the same sound that the networks were trained with; libraries take a plainer character.
-_KEPT_APART = dict(zip("鍾餘託諮瀋鉅鏇", "锺馀讬谘渖钜镟", strict=True))
 _READ_AS = str.maketrans("嗯呣", "恩母")
 _READ_SIGNS = str.maketrans({**SIGNS, **CIRCLED, **GREEK})
 
@@ -95,8 +93,6 @@ def _simplified(character: str) -> str:
     """A character stays where the networks do not know its simplified form."""
     if character in _ALSO_SIMPLIFIED:
         return character
-    if character in _KEPT_APART:
-        return _KEPT_APART[character]
     if character in _KEPT_APART:
         return _KEPT_APART[character]
     converted: str = _converter().convert(character)
