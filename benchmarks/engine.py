@@ -30,6 +30,7 @@ from torch import Tensor
 
 from kouji.engine.engine import Engine
 from kouji.engine.guard import GuardOptions
+from kouji.engine.openmp import release_team
 from kouji.engine.request import EngineRequest
 from kouji.engine.settings import EngineSettings
 from kouji.models.decode_precision import choose_decode_precision
@@ -244,6 +245,7 @@ class Bench:
         base = seconds / plain
         rows = [{"what": "plain, one by one", "audio_s_per_s": round(base, 2), "ratio": 1.0}]
         decoder = FixedLength(self.decoder, SEGMENT_TOKENS)
+        release_team()  # as kouji.load does
         with Engine(
             EngineSettings(
                 max_seats=32, max_positions=512, max_queue=64, threads=self.options.threads

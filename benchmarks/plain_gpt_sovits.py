@@ -19,6 +19,7 @@ from kouji.models.gpt_sovits.sovits import SoVITS
 from kouji.models.gpt_sovits.t2s import T2S
 
 Weights = dict[str, Tensor]
+CERTAINTY = 3.0  # without, no token is likelier than another by what rounding could not hide
 
 
 def random_weights(shapes: Mapping[str, tuple[int, ...]], seed: int) -> Weights:
@@ -35,9 +36,11 @@ def random_weights(shapes: Mapping[str, tuple[int, ...]], seed: int) -> Weights:
 
 
 def official_t2s(seed: int = 0) -> T2S:
-    """The T2S network of v2 and later."""
+    """The T2S network of v2 and later, as sure of its tokens as a trained one."""
     config = T2SConfig()
-    return T2S.from_state(random_weights(expected_t2s(config), seed), {})
+    weights = random_weights(expected_t2s(config), seed)
+    weights["model.ar_predict_layer.weight"] *= CERTAINTY
+    return T2S.from_state(weights, {})
 
 
 def official_sovits(version: str = "v2", seed: int = 1) -> tuple[SoVITS, Weights]:

@@ -105,6 +105,7 @@ class FakeDecoder:
     token_rate_hz = 25.0
     silent_tokens: frozenset[int] = frozenset()
     num_bytes = 1000
+    vocode_rows = 32
 
     def __init__(self, name: str, mishap: Mishap, cache_key: str = "fake") -> None:
         self.identity, self.cache_key, self._mishap = f"fake-decoder@{name}", cache_key, mishap
@@ -229,6 +230,7 @@ class FakeRenderer:
 
     sample_rate = SAMPLE_RATE
     num_bytes = 1000
+    vocode_rows = 32
 
     def __init__(self, name: str, mishap: Mishap, *, needs_tokens: bool) -> None:
         self.identity, self._mishap = f"fake-renderer@{name}", mishap

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kouji.config import Settings, load_settings
+from kouji.engine.openmp import release_team
 from kouji.errors import ConsentError, KoujiError, StyleError, UsageError, VoiceError
 from kouji.speaking import (
     Job,
@@ -93,6 +94,7 @@ def load(
         weights_bytes=round(settings.weights_gb * 1e9),
         compile_renderer=_compile_renderer,
     )
+    release_team()
     return TTS(family, settings)
 
 
@@ -257,6 +259,7 @@ class TTS:
         with ExitStack() as held:
             model = held.enter_context(self.family.hold(voice))
             conditioning = self._conditioning(voice, model)
+            release_team()
             self._audit(voice, mark_id(request) if watermark else None)
             return Job(
                 Script(request, prepared, (*prepared.warnings, *warnings)),

@@ -53,7 +53,7 @@ class Batcher:
         wake_at = None
         for stage, mates in self._groups(ready):
             due_at = min(row.ready_since for row in mates) + self.wait_seconds
-            if len(mates) == self.max_rows or due_at <= now:
+            if len(mates) == self._limit(stage, mates[0]) or due_at <= now:
                 due.append((stage, mates))
             else:
                 wake_at = due_at if wake_at is None else min(wake_at, due_at)
@@ -85,15 +85,21 @@ class Batcher:
                 awaited = [row for row in rows if row.job.is_in_haste]
                 leaders = {id(row): row for row in (min(awaited, key=_age, default=oldest), oldest)}
                 for leader in leaders.values():
-                    yield stage, self._mates(leader, rows, cost)
+                    yield stage, self._mates(leader, rows, cost, self._limit(stage, leader))
 
-    def _mates(self, leader: Row, rows: list[Row], cost: Callable[[Row], int]) -> list[Row]:
+    def _limit(self, stage: str, row: Row) -> int:
+        is_vocode = stage == "vocode"
+        return min(self.max_rows, row.job.vocode_rows) if is_vocode else self.max_rows
+
+    def _mates(
+        self, leader: Row, rows: list[Row], cost: Callable[[Row], int], limit: int
+    ) -> list[Row]:
         """The leader and the rows nearest to it in length, of one bounded ratio."""
         batch, low, high = [leader], cost(leader), cost(leader)
         others = (row for row in rows if row is not leader)
         for row in sorted(others, key=lambda row: abs(cost(row) - cost(leader))):
             new_low, new_high = min(low, cost(row)), max(high, cost(row))
-            if len(batch) == self.max_rows:
+            if len(batch) == limit:
                 break
             if new_high <= LIKE * new_low:
                 batch.append(row)

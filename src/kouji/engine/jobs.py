@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+NO_LIMIT = 1 << 30  # rows, where only the settings bound a batch
+
 
 class Phase(Enum):
     """Where a row is on its way."""
@@ -51,6 +53,7 @@ class Job:
     render_lane: whose rows are rendered together
     pool:     whose seats its rows take; None for a family without decode stage
     is_streamed: somebody listens while it is made
+    vocode_rows: rows worth vocoding together with its own
     deadline: on the scheduler's clock
     """
 
@@ -63,10 +66,12 @@ class Job:
         render_lane: str,
         pool: str | None,
         is_streamed: bool = False,
+        vocode_rows: int = NO_LIMIT,
         deadline: float | None = None,
     ) -> None:
         self.client, self.num_segments = client, num_segments
         self.lane, self.render_lane, self.pool, self.deadline = lane, render_lane, pool, deadline
+        self.vocode_rows = vocode_rows
         self.order = -1  # of arrival; set when it is added
         self.rows: list[Row] = []
         self.num_admitted = self.num_delivered = 0

@@ -185,11 +185,13 @@ class Renderer(Protocol):
 
     identity:    as for `Decoder`
     sample_rate: of the samples
+    vocode_rows: rows worth vocoding together: on a CPU one fills it, and more only make others wait
     num_bytes:   memory of the weights
     """
 
     identity: str
     sample_rate: int
+    vocode_rows: int
 
     @property
     def num_bytes(self) -> int: ...

@@ -28,7 +28,8 @@ from kouji.models.gpt_sovits.sovits import SoVITS, stretch
 from kouji.models.precision import Precision
 from kouji.models.stages import RenderOptions
 
-WINDOW_FRAMES = (256, 128, 64, 32)  # of latents vocoded at once on a CPU
+WINDOW_STEP, MAX_WINDOW = 32, 256  # frames of latents vocoded at once on a CPU
+BATCH_ROWS = 32  # vocoded together on a GPU
 PADDED_FRAMES = 64  # lengths of what goes through prior, flow and a GPU are multiples of it
 
 
@@ -55,6 +56,7 @@ class SoVITSRenderer:
         self.config, self.sample_rate = networks.config, networks.config.sample_rate
         self._context = networks.dec.context
         self._is_batching = self.device.type != "cpu"  # one row fills a CPU, and needs no padding
+        self.vocode_rows = BATCH_ROWS if self._is_batching else 1
 
         def generate(latents: Tensor, style: Tensor, lengths: Tensor) -> Tensor:
             samples: Tensor = networks.dec(latents, style, lengths)
@@ -186,13 +188,11 @@ class SoVITSRenderer:
 
 
 def window_frames(num_frames: int) -> int:
-    """The window to begin with where `num_frames` are to be vocoded.
+    """The window to begin with where `num_frames` are to be vocoded: eight sizes in all.
 
-    The largest that is filled but for less than the smallest: so little is wasted, and few
-    windows pay for their context (about 14 frames' worth of work each).
+    A window pays for its context with the work of about 14 frames.
     """
-    smallest = WINDOW_FRAMES[-1]
-    return next((s for s in WINDOW_FRAMES if num_frames > s - smallest), smallest)
+    return min(MAX_WINDOW, -(-num_frames // WINDOW_STEP) * WINDOW_STEP)
 
 
 def _placed(networks: SoVITS, device: torch.device, dtype: torch.dtype) -> SoVITS:

@@ -106,6 +106,7 @@ class MiniRenderer:
     """Implements `kouji.models.stages.Renderer`."""
 
     sample_rate = SAMPLE_RATE
+    vocode_rows = 8  # a row is short work: the batch saves its overhead
 
     def __init__(
         self, planner: AcousticModel, networks: Networks, *, pace: float, identity: str
