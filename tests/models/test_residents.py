@@ -307,3 +307,30 @@ def test_many_threads_and_failures_leave_the_books_right() -> None:
     stats = residents.stats()
     assert (stats.num_held, stats.num_bytes) == (0, 10 * stats.num_resident)
     assert stats.num_loads == len(loader.loaded)
+
+
+def test_a_load_that_runs_out_of_memory_is_tried_without_the_idle() -> None:
+    tried: list[str] = []
+
+    def load(key: str) -> Weights:
+        tried.append(key)
+        if tried == ["a", "b"]:
+            raise MemoryError
+        return Weights(key)
+
+    residents = Residents(100, load)
+    with residents.hold("a"):
+        pass
+    with residents.hold("b"):
+        assert residents.stats().num_resident == 1
+    assert tried == ["a", "b", "b"]
+
+
+def test_a_load_with_nothing_to_drop_fails_at_once() -> None:
+    def load(key: str) -> Weights:
+        raise RuntimeError("not enough memory: you tried to allocate 1 byte")
+
+    residents: Residents[str, Weights] = Residents(100, load)
+    with pytest.raises(RuntimeError, match="not enough memory"), residents.hold("a"):
+        pass
+    residents.check_integrity()

@@ -18,6 +18,7 @@ from torch import Tensor
 from kouji.engine.budget import read_memory
 from kouji.engine.cuda_api import CudaApi, TorchCuda
 from kouji.engine.cuda_graphs import GraphRunner
+from kouji.models.out_of_memory import is_out_of_memory
 from kouji.models.precision import read_device_facts
 from kouji.models.stages import Decoder, KVCache
 
@@ -26,13 +27,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 _log = logging.getLogger(__name__)
 
 # Words in the messages of plain RuntimeErrors; allocators and libraries have no class for it.
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
 # After these every later CUDA call of the process fails as well...
 _FATAL = (
     "CUDA error",
@@ -95,9 +89,7 @@ class Device:
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether a smaller batch may succeed where this error was raised."""
-        if isinstance(error, MemoryError | torch.OutOfMemoryError):
-            return True
-        return isinstance(error, RuntimeError) and _names(error, _OUT_OF_MEMORY)
+        return isinstance(error, torch.OutOfMemoryError) or is_out_of_memory(error)
 
     def is_fatal(self, error: BaseException) -> bool:
         """Whether the device is of no use any more in this process; a CPU never gets there."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from kouji.errors import EngineBusy
+from kouji.models.out_of_memory import is_out_of_memory
 
 
 class Sized(Protocol):
@@ -117,7 +118,7 @@ class Residents(Generic[K, V]):
             entry = self._entries[key] = _Entry()
         try:
             self._reserve(key, entry)
-            value = self._load(key)
+            value = self._load_with_room(key)
             num_bytes = value.num_bytes
         except BaseException as error:
             self._fail(key, entry, error)
@@ -135,6 +136,16 @@ class Residents(Generic[K, V]):
             dropped = self._drop_to(self.budget_bytes)
             self._changed.notify_all()
         del dropped  # memory is freed outside the lock
+
+    def _load_with_room(self, key: K) -> V:
+        """Load; where memory runs out although the budget has room, once more without the idle."""
+        try:
+            return self._load(key)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or not self.shed():
+                raise
+        _log.warning("memory ran out while loading %s: dropped all weights not in use", key)
+        return self._load(key)
 
     def shed(self) -> int:
         """Drop all that nobody holds: memory is short.
