@@ -68,6 +68,7 @@ def load(
     threads: int | None = None,
     device: str | None = None,
     settings: Settings | None = None,
+    engine: Engine | None = None,
 ) -> TTS:
     """Load a model, ready to speak.
 
@@ -77,6 +78,7 @@ def load(
     threads:   of torch on the CPU; None leaves them as they are
     device:    cpu, cuda, cuda:1; None goes by the settings, "auto" takes a GPU if there is one
     settings:  of the operator; None reads this machine's
+    engine:    shared with other models, and not closed by this one; None makes one
     raises:    UsageError for an unknown model, ModelError for a damaged one
     """
     from kouji.models.catalogue import open_family
@@ -95,7 +97,7 @@ def load(
         compile_renderer=_compile_renderer,
     )
     release_team()
-    return TTS(family, settings)
+    return TTS(family, settings, engine)
 
 
 def _compile_renderer(device: str) -> Callable[[Any], Any]:
@@ -158,7 +160,7 @@ class TTS:
         from kouji.audio.clean import prepare_reference
         from kouji.voices.enroll import reference_rules
 
-        require_for_file(self._settings.consent, is_attested=consent is not None)
+        require_for_file(self._settings.consent_policy, is_attested=consent is not None)
         reference, report = prepare_reference(source, reference_rules(self._settings))
         moment = datetime.now(UTC).isoformat(timespec="seconds")
         voice = Voice.from_reference(
@@ -249,7 +251,7 @@ class TTS:
     def _admit(self, request: SpeechRequest, watermark: bool) -> Job:
         """Check everything about a request before it costs computing, then write it down."""
         voice = request.voice
-        require_for_voice(voice.name, voice.consent, self._settings.consent)
+        require_for_voice(voice.name, voice.consent, self._settings.consent_policy)
         if not 0 <= request.seed < 1 << 63:
             raise UsageError("seed out of range", seen=request.seed, allowed="0 to 2^63 - 1")
         self._speaker.check(request.options)

@@ -19,7 +19,11 @@ from kouji.errors import ConfigError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 HUBS = ("huggingface", "modelscope")
-CONSENT_POLICIES = ("attest", "strict", "off")
+CONSENT_POLICIES = ("auto", "off", "attest", "verify")
+DISCLOSURES = ("none", "start", "end")
+NOTICES = ("spoken", "morse")
+PRESETS = ("none", "eu", "cn")
+LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 PREFIX = "KOUJI_"
 # Variables with our prefix that are not settings: the debug switch and the tests' data folder.
@@ -48,8 +52,14 @@ class Settings:
     min_reference_seconds: float = _setting(1.0, low=0.1)
     max_reference_seconds: float = _setting(300.0, low=1.0)
     max_clipped_fraction: float = _setting(0.01, low=0.0)
-    consent: str = _setting("attest", *CONSENT_POLICIES)
+    consent: str = _setting("auto", *CONSENT_POLICIES)
+    consent_days: int = _setting(0, low=0)
     watermark: bool = True
+    compliance: str = _setting("none", *PRESETS)
+    disclosure: str = _setting("none", *DISCLOSURES)
+    notice: str = _setting("spoken", *NOTICES)
+    c2pa_certificate: str = ""
+    c2pa_key: str = ""
     engine_seats: int = _setting(0, low=0)
     engine_queue: int = _setting(0, low=0)
     render_batch: int = _setting(8, low=1)
@@ -60,6 +70,30 @@ class Settings:
     hub: str = _setting("huggingface", *HUBS)
     hub_endpoint: str = ""
     offline: bool = False
+    jobs_database: str = ""
+    host: str = "127.0.0.1"
+    port: int = _setting(7860, low=0)
+    models: str = "mini"
+    default_voice: str = "sample"
+    studio: bool = True
+    cors_origins: str = ""
+    ref_hosts: str = ""
+    max_text_characters: int = _setting(4096, low=1)
+    max_body_mb: float = _setting(10.0, low=0.001)
+    max_connections: int = _setting(512, low=1)
+    serve_seats: int = _setting(0, low=0)
+    serve_queue: int = _setting(0, low=0)
+    request_seconds: float = _setting(120.0, low=0.1)
+    body_seconds: float = _setting(30.0, low=0.1)
+    ws_idle_seconds: float = _setting(60.0, low=0.1)
+    drain_seconds: float = _setting(30.0, low=0.0)
+    log_format: str = _setting("text", *LOG_FORMATS)
+    log_text: bool = False
+
+    @property
+    def consent_policy(self) -> str:
+        """What `consent` means here; a server that others can reach turns `auto` into `verify`."""
+        return "attest" if self.consent == "auto" else self.consent
 
     @property
     def audit_file(self) -> Path:

@@ -7,6 +7,8 @@ nothing below it prints or exits.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class KoujiError(Exception):
     """Base of every error raised on purpose; `exit_code` is what the CLI returns for it."""
@@ -103,6 +105,10 @@ class ConsentError(VoiceError):
     """A voice may not be used or enrolled: consent is missing, expired or revoked."""
 
 
+class UnknownVoice(VoiceError):
+    """There is no voice of this name, or none the caller may see."""
+
+
 class ModelError(KoujiError):
     """A model or checkpoint that cannot be loaded: missing, wrong keys, wrong shapes."""
 
@@ -127,9 +133,47 @@ class EngineFailed(EngineError):
     """A stage failed on this request alone, or the device under all of them did."""
 
 
+class Overloaded(EngineBusy):
+    """The server has as many requests as it takes; `retry_after` says when to come again."""
+
+    def __init__(self, what: str, *, retry_after: float, **facts: Any) -> None:
+        """retry_after: seconds; `facts` as for every error."""
+        self.retry_after = retry_after
+        super().__init__(what, **facts)
+
+
 class DeadlineExceeded(EngineError):
     """The time the caller allowed passed before the request was done."""
 
 
 class Cancelled(EngineError):
     """The caller left, or the engine was closed, before the request was done."""
+
+
+class JobError(KoujiError):
+    """A job that does not exist, cannot be read, or cannot do what was asked in its state."""
+
+
+class AccessError(KoujiError):
+    """A caller of the server who may not do this."""
+
+
+class NotAuthenticated(AccessError):
+    """No key was given, or one that is unknown, revoked or expired."""
+
+
+class NotAllowed(AccessError):
+    """A key without the scope this needs, or something the server never does."""
+
+
+class QuotaExceeded(AccessError):
+    """A key has used up what it may use; `retry_after` says when there is more."""
+
+    def __init__(self, what: str, *, retry_after: float | None, **facts: Any) -> None:
+        """retry_after: seconds, None where waiting does not help; `facts` as for every error."""
+        self.retry_after = retry_after
+        super().__init__(what, **facts)
+
+
+class TooLarge(UsageError):
+    """A body, text or file beyond what the operator allows."""

@@ -76,12 +76,14 @@ class SpeakOptions:
                       the operator
     client:           who is asking; the engine is fair between clients
     deadline_seconds: the request fails when it is not done by then
+    is_background:    nobody waits for it: whatever somebody waits for goes first
     """
 
     sampling: SamplingWishes = field(default_factory=SamplingWishes)
     guard: bool | None = None
     client: str = ""
     deadline_seconds: float | None = None
+    is_background: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,7 @@ class Speaker:
             seed=request.seed,
             client=options.client,
             deadline_seconds=options.deadline_seconds,
+            is_background=options.is_background,
         )
 
     def _joined(self, script: Script, chunks: Sequence[SpeechChunk]) -> Speech:

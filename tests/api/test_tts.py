@@ -142,7 +142,7 @@ def test_no_voice_without_consent(tiny_family: MiniFamily, home_dir: Path) -> No
         _tts(tiny_family, home_dir).speak("Hi.", voice)
     assert _tts(tiny_family, home_dir, consent="off").speak("Hi.", voice).audio.duration > 0
     with pytest.raises(ConsentError):
-        _tts(tiny_family, home_dir, consent="strict").enroll(voice.reference)
+        _tts(tiny_family, home_dir, consent="verify").enroll(voice.reference)
 
 
 def test_a_bad_reference_is_refused_before_the_model_runs(

@@ -53,7 +53,7 @@ def test_unknown_settings_are_named_and_wrong_ones_refused(
     assert "kouji: warning: unknown setting 'colour'" in capfd.readouterr().err
     (home_dir / "config.toml").write_text('consent = "maybe"', encoding="utf-8")
     assert run(command) == 2
-    assert "attest, strict, off" in capfd.readouterr().err
+    assert "auto, off, attest, verify" in capfd.readouterr().err
 
 
 def test_debug_after_the_double_dash_is_text(fake_tts: Any, tmp_path: Path) -> None:

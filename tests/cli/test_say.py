@@ -213,7 +213,7 @@ def test_strict_consent_needs_the_flag(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("KOUJI_CONSENT", "strict")
+    monkeypatch.setenv("KOUJI_CONSENT", "verify")
     command = ["say", "a", "--voice", str(reference), "--out", str(tmp_path / "o.wav")]
     assert run(command) == 1
     assert "--i-have-consent" in capfd.readouterr().err

@@ -32,7 +32,7 @@ def test_a_recording_is_known_by_its_bytes() -> None:
     assert Consent.from_json(first.to_json()) == first
 
 
-@pytest.mark.parametrize("policy", ["attest", "strict"])
+@pytest.mark.parametrize("policy", ["attest", "verify"])
 def test_enrolling_needs_consent(policy: str) -> None:
     with pytest.raises(ConsentError, match="--consent-file"):
         require_for_enrolment(None, policy)
@@ -43,15 +43,15 @@ def test_enrolling_needs_consent(policy: str) -> None:
 def test_speaking_from_a_file_by_policy() -> None:
     assert require_for_file("attest", is_attested=False)
     assert not require_for_file("attest", is_attested=True)
-    assert not require_for_file("strict", is_attested=True)
+    assert not require_for_file("verify", is_attested=True)
     assert not require_for_file("off", is_attested=False)
     with pytest.raises(ConsentError, match="--i-have-consent"):
-        require_for_file("strict", is_attested=False)
+        require_for_file("verify", is_attested=False)
 
 
 def test_a_kept_voice_without_consent_may_not_speak() -> None:
     require_for_voice("a", None, "off")
-    require_for_voice("a", attest(), "strict")
+    require_for_voice("a", attest(), "verify")
     with pytest.raises(ConsentError, match="without consent"):
         require_for_voice("a", None, "attest")
 

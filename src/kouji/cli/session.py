@@ -143,9 +143,9 @@ def open_voice(
         return open_sample(tts)
     if choice.path is None:
         kept = VoiceStore(settings.home).get(str(choice.name))
-        require_for_voice(kept.name, kept.consent, settings.consent)
+        require_for_voice(kept.name, kept.consent, settings.consent_policy)
         return kept
-    if require_for_file(settings.consent, is_attested=is_attested):
+    if require_for_file(settings.consent_policy, is_attested=is_attested):
         tell(FILE_STATEMENT)
     consent = attest() if is_attested else None
     voice: Voice = tts.enroll(choice.path, transcript=transcript, consent=consent)

@@ -66,7 +66,7 @@ def add(
         require_file(path)
     weights = _read_weights(model, t2s, sovits)
     consent, evidence = _read_consent(consent_file, attest)
-    require_for_enrolment(consent, settings.consent)
+    require_for_enrolment(consent, settings.consent_policy)
     voice = enroll(
         recording,
         settings,

@@ -32,6 +32,7 @@ class EngineRequest:
     seed:     with text, voice and options it decides every sample, whoever shares the batch
     client:   whose request it is; clients take turns
     deadline_seconds: from submission to the last sample; None waits for ever
+    is_background: goes behind every request that is not
     id:       names the request in traces and errors
     """
 
@@ -44,6 +45,7 @@ class EngineRequest:
     seed: int = 0
     client: str = ""
     deadline_seconds: float | None = None
+    is_background: bool = False
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 

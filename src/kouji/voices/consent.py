@@ -3,7 +3,7 @@
 Two kinds exist: an attestation, typed by the person who enrols the voice, and a recording
 in which the speaker agrees. The operator's policy (setting `consent`) says what is asked:
 `attest` (enrolling needs either kind; speaking straight from a file attests by doing so),
-`strict` (speaking from a file needs the explicit flag too), `off` (nothing, with an audit
+`verify` (speaking from a file needs the explicit flag too), `off` (nothing, with an audit
 line). This module decides; it prints nothing.
 """
 
@@ -78,12 +78,12 @@ def require_for_enrolment(consent: Consent | None, policy: str) -> None:
 def require_for_file(policy: str, *, is_attested: bool) -> bool:
     """Decide on speaking straight from a file; True if the user must be told what it attests.
 
-    raises: ConsentError under the strict policy without the explicit flag
+    raises: ConsentError under the verify policy without the explicit flag
     """
-    if policy == "strict" and not is_attested:
+    if policy == "verify" and not is_attested:
         raise ConsentError(
             "speaking in the voice of a file needs its speaker's consent here",
-            seen="consent = strict",
+            seen="consent = verify",
             cure="add --i-have-consent, or enrol the voice with kouji voice add",
         )
     return policy == "attest" and not is_attested

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kouji.errors import VoiceError
+from kouji.errors import UnknownVoice, VoiceError
 from kouji.types import Audio
 from kouji.voices.consent import Consent
 from kouji.voices.voice import (
@@ -101,6 +101,7 @@ class VoiceStore:
                 consent=Consent.from_json(consent) if consent else None,
                 others=tuple(_read_others(folder, values)),
                 weights=VoiceWeights.from_json(weights) if weights else None,
+                owner=str(values.get("owner", "")),
                 **{key: values[key] for key in _FIELDS},
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -189,7 +190,7 @@ class VoiceStore:
         if folder is None:
             known = [str(values["name"]) for values in self.list()]
             shown = ", ".join(known[:20]) + (" …" if len(known) > 20 else "")
-            raise VoiceError(
+            raise UnknownVoice(
                 "no such voice",
                 seen=name,
                 allowed=shown or "none is kept yet",
@@ -215,6 +216,7 @@ def _write_voice(folder: Path, voice: Voice, consent_recording: bytes | None) ->
     values["report"] = dict(voice.report)
     values["others"] = [hash_audio(audio) for audio in voice.others]
     values["weights"] = asdict(voice.weights) if voice.weights else None
+    values["owner"] = voice.owner
     values["duration"] = round(voice.reference.duration, 3)
     values["consent"] = voice.consent.to_json() if voice.consent else None
     text = json.dumps(values, ensure_ascii=False, indent=2) + "\n"

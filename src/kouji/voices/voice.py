@@ -62,6 +62,7 @@ class Voice:
     report:       the quality report of the reference as plain values
     others:       further references, whose timbre is averaged in by families that can
     weights:      checkpoints of its own
+    owner:        the id of the key that may use it; empty: everybody on this machine
     """
 
     id: str
@@ -75,6 +76,7 @@ class Voice:
     report: Mapping[str, Any] = field(default_factory=dict)
     others: tuple[Audio, ...] = ()
     weights: VoiceWeights | None = None
+    owner: str = ""
 
     @property
     def key(self) -> str:
@@ -95,6 +97,8 @@ class Voice:
         report: object = None,
         others: Iterable[Audio] = (),
         weights: VoiceWeights | None = None,
+        id: str | None = None,
+        owner: str = "",
     ) -> Voice:
         """Make a voice of a cleaned recording.
 
@@ -102,6 +106,7 @@ class Voice:
         language:  guessed from the transcript where it is not given
         report:    a QualityReport or a mapping; kept as plain values
         others:    further references, as `reference`
+        id:        where it is not to be made from the name
         raises:    VoiceError for an unusable name or rate
         """
         others = tuple(others)
@@ -115,7 +120,7 @@ class Voice:
                 )
         grid = to_grid(reference.samples)
         return cls(
-            id=voice_id(name),
+            id=voice_id(name) if id is None else voice_id(id),
             name=clean_name(name),
             reference=Audio(from_grid(grid), REFERENCE_RATE),
             content_hash=hash_grid(grid),
@@ -128,6 +133,7 @@ class Voice:
                 Audio(from_grid(to_grid(audio.samples)), REFERENCE_RATE) for audio in others
             ),
             weights=weights,
+            owner=owner,
         )
 
 
