@@ -187,7 +187,7 @@ class Speaker:
 
     def _read(self, running: _Running) -> Speech | KoujiError:
         try:
-            return self._joined(running.script, list(running.stream))
+            return running.stream.join(list(running.stream))
         except KoujiError as error:
             # Without its traceback: the caller may keep the error, and with it every frame.
             return error.with_traceback(None)
@@ -220,17 +220,6 @@ class Speaker:
             is_background=options.is_background,
         )
 
-    def _joined(self, script: Script, chunks: Sequence[SpeechChunk]) -> Speech:
-        return Speech(
-            Audio(np.concatenate([c.samples for c in chunks]), self._family.sample_rate),
-            tuple(word for chunk in chunks for word in chunk.words),
-            tuple(phone for chunk in chunks for phone in chunk.phones),
-            tuple(chunk.segment for chunk in chunks if chunk.segment),
-            script.warnings,
-            script.request.seed,
-            _labels(mark_id(script.request)),
-        )
-
 
 class _Running(NamedTuple):
     """A job under way, at its place among others."""
@@ -256,6 +245,24 @@ class SpeechStream(Iterator[SpeechChunk]):
     def __init__(self, ticket: Ticket, assembler: Assembler) -> None:
         self._ticket, self._assembler = ticket, assembler
         self._events = iter(ticket)
+        self.sample_rate = assembler.sample_rate
+        self.warnings = assembler.script.warnings
+        self.produce_id = mark_id(assembler.script.request)
+
+    def join(self, chunks: Sequence[SpeechChunk]) -> Speech:
+        """All chunks of this stream as one speech."""
+        return Speech(
+            Audio(
+                np.concatenate([np.zeros(0, np.float32), *(chunk.samples for chunk in chunks)]),
+                self.sample_rate,
+            ),
+            tuple(word for chunk in chunks for word in chunk.words),
+            tuple(phone for chunk in chunks for phone in chunk.phones),
+            tuple(chunk.segment for chunk in chunks if chunk.segment),
+            self.warnings,
+            self._assembler.script.request.seed,
+            _labels(self.produce_id),
+        )
 
     def __next__(self) -> SpeechChunk:
         try:
@@ -289,7 +296,8 @@ class Assembler:
     """Turns one request's engine events into chunks: timings, pauses, and the mark on it all."""
 
     def __init__(self, family: Family, script: Script, watermark: bool) -> None:
-        self._family, self._script = family, script
+        self._family, self.script = family, script
+        self.sample_rate = family.sample_rate
         self._stamp = _Stamp(family.sample_rate, mark_id(script.request)) if watermark else None
         self._num_samples = 0  # given out so far
         self._segment_start = 0
@@ -298,7 +306,7 @@ class Assembler:
 
     def chunk(self, event: EngineChunk) -> SpeechChunk:
         """The next chunk; events come in the order of the text."""
-        segment = self._script.prepared.segments[event.segment_index]
+        segment = self.script.prepared.segments[event.segment_index]
         rate = self._family.sample_rate
         if self._timeline is None:
             self._segment_start = self._num_samples
