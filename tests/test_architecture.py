@@ -54,6 +54,7 @@ ARROWS: dict[str, set[str]] = {
         "speaking",
     },
 }
+ARROWS["jobs"] = {*ARROWS["api"], "api"}
 ARROWS["evaluate"] = {*ARROWS["api"], "train", "api", "machine"}
 ARROWS["cli"] = set(ARROWS) - {"cli"}
 
