@@ -12,7 +12,7 @@ import pytest
 import typer.main
 
 from kouji.cli.app import app
-from kouji.cli.session import sample_path
+from kouji.voices.sample import sample_path
 
 if TYPE_CHECKING:
     from kouji.api import TTS

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kouji.cli.session import sample_path
+from kouji.voices.sample import sample_path
 
 SMALL = 4096  # bytes
 LIMITED = f"""

@@ -12,8 +12,8 @@ import soundfile
 
 from kouji.audio.labels import read_labels
 from kouji.cli import chapters, run
-from kouji.cli.session import sample_path
 from kouji.voices import audit
+from kouji.voices.sample import sample_path
 
 if TYPE_CHECKING:
     from kouji.api import TTS

@@ -19,7 +19,7 @@ from kouji.cli import run
 def recording(shared_dir: Path, tmp_path: Path) -> Path:
     """Four seconds of real speech."""
     from kouji.audio.load import load_audio
-    from kouji.cli.session import sample_path
+    from kouji.voices.sample import sample_path
 
     audio = load_audio(sample_path(), sample_rate=24_000)
     path = tmp_path / "ref.wav"

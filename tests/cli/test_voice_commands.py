@@ -11,8 +11,8 @@ import soundfile
 
 from kouji.audio.load import load_audio
 from kouji.cli import run
-from kouji.cli.session import SAMPLE_TRANSCRIPT, sample_path
 from kouji.voices import VoiceStore, audit
+from kouji.voices.sample import SAMPLE_TRANSCRIPT, sample_path
 
 Captured = pytest.CaptureFixture[str]
 SAMPLE = str(sample_path())

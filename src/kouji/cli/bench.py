@@ -26,11 +26,12 @@ def bench(
     from kouji.evaluate.report import describe_run
     from kouji.evaluate.runner import SPEED_TEXTS
     from kouji.evaluate.speed import measure_speed
+    from kouji.voices.sample import sample_voice
 
     settings = session.start()
     choice = session.ModelChoice(model, precision, threads or None, device)
     tts = session.load_model(choice, settings)
-    voice = session.open_sample(tts)
+    voice = sample_voice()
     figures = {}
     for language, text in SPEED_TEXTS.items():
         say_to_user(f"measuring {language}, {runs} runs")

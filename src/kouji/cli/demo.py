@@ -26,12 +26,13 @@ def demo(
 ) -> None:
     """Clone a voice and let it speak a Chinese and an English sentence."""
     from kouji.cli import session
+    from kouji.voices.sample import SAMPLE
 
     settings = session.start()
     out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     tts = session.load_model(session.ModelChoice(), settings)
-    choice = session.choose_voice(str(voice) if voice else session.SAMPLE, settings)
+    choice = session.choose_voice(str(voice) if voice else SAMPLE, settings)
     heard = session.open_voice(
         tts, choice, settings, is_attested=False, transcript=None, tell=say_to_user
     )

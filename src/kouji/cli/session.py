@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,6 @@ from kouji.errors import UsageError
 if TYPE_CHECKING:
     from kouji.voices import Voice
 
-SAMPLE = "sample"
-SAMPLE_TRANSCRIPT = (
-    "his letter is admirably clear and regular, but at least as beautiful as any other Roman type."
-)
-SAMPLE_RIGHTS = "LJ Speech is in the public domain"
-SAMPLE_DATE = "2017-07-05"  # of its publication
 _AUDIO_SUFFIXES = {
     ".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"
 }  # fmt: skip
@@ -86,6 +79,7 @@ def choose_voice(wanted: str, settings: Settings) -> VoiceChoice:
     raises: UsageError if it is neither, naming the kept voices
     """
     from kouji.voices import VoiceStore
+    from kouji.voices.sample import SAMPLE
 
     store, path = VoiceStore(settings.home), Path(wanted).expanduser()
     looks_like_a_file = "/" in wanted or path.suffix.lower() in _AUDIO_SUFFIXES
@@ -108,16 +102,12 @@ def choose_voice(wanted: str, settings: Settings) -> VoiceChoice:
 def model_of(choice: VoiceChoice, settings: Settings) -> str:
     """The model a voice was kept for, or mini."""
     from kouji.voices import VoiceStore
+    from kouji.voices.sample import SAMPLE
 
     if choice.name is None or choice.name == SAMPLE:
         return "mini"
     weights = VoiceStore(settings.home).get(choice.name).weights
     return weights.model if weights else "mini"
-
-
-def sample_path() -> Path:
-    """The recording behind the voice `sample`, which comes with the package."""
-    return Path(str(files("kouji") / "data" / "sample_voice.ogg"))
 
 
 def open_voice(
@@ -138,9 +128,10 @@ def open_voice(
     from kouji.voices import VoiceStore
     from kouji.voices.consent import FILE_STATEMENT, attest, require_for_file, require_for_voice
     from kouji.voices.enroll import warn_of_transcript
+    from kouji.voices.sample import SAMPLE, sample_voice
 
     if choice.name == SAMPLE:
-        return open_sample(tts)
+        return sample_voice()
     if choice.path is None:
         kept = VoiceStore(settings.home).get(str(choice.name))
         require_for_voice(kept.name, kept.consent, settings.consent_policy)
@@ -151,15 +142,4 @@ def open_voice(
     voice: Voice = tts.enroll(choice.path, transcript=transcript, consent=consent)
     if warning := warn_of_transcript(voice):
         tell(f"warning: {warning}")
-    return voice
-
-
-def open_sample(tts: Any) -> Voice:
-    """The voice that comes with the package; its recording is in the public domain."""
-    from kouji.voices import Consent
-
-    consent = Consent("attest", SAMPLE_RIGHTS, SAMPLE_DATE)
-    voice: Voice = tts.enroll(
-        sample_path(), transcript=SAMPLE_TRANSCRIPT, name=SAMPLE, consent=consent
-    )
     return voice
