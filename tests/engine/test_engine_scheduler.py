@@ -29,9 +29,16 @@ class FakeJob(Job):
         pool: str | None = "kv",
         lane: str = "w",
         deadline: float | None = None,
+        is_background: bool = False,
     ) -> None:
         super().__init__(
-            client, len(lengths), lane=lane, render_lane=lane, pool=pool, deadline=deadline
+            client,
+            len(lengths),
+            lane=lane,
+            render_lane=lane,
+            pool=pool,
+            is_background=is_background,
+            deadline=deadline,
         )
         self.lengths, self.left = lengths, list(lengths)
         self.has_left = self.is_slow = False
@@ -305,6 +312,89 @@ def test_a_listener_waits_for_one_prompt_and_a_small_batch() -> None:
     assert job.ends == ["finished"]
 
 
+def background(lengths: list[int], client: str = "job", **options: str | None) -> FakeJob:
+    return FakeJob(lengths, client, is_background=True, **options)  # type: ignore[arg-type]
+
+
+def kinds_of(runner: FakeRunner, first: int) -> list[bool]:
+    """Of each batch from the numbered one on, whether it was background work."""
+    return [action.rows[0].job.is_background for action in runner.actions[first:]]
+
+
+@pytest.mark.parametrize("pool", ["kv", None])
+def test_what_nobody_waits_for_goes_last_in_every_stage(pool: str | None) -> None:
+    runner = FakeRunner(Limits(seats=SEATS, batch=2, max_requests=100))
+    for _ in range(3):
+        runner.add(background([6, 6, 6], pool=pool))
+    for _ in range(7):  # rows of it are in all stages
+        runner.turn()
+    start = len(runner.actions)
+    listener = runner.add(FakeJob([5, 5, 5], pool=pool))
+    while not listener.ends:
+        assert runner.turn()
+    assert not any(kinds_of(runner, start)), "nothing of it ran while somebody waited"
+    runner.run()
+    assert all(kinds_of(runner, len(runner.actions) - 5))
+    assert runner.scheduler.jobs == []
+
+
+def test_a_batch_holds_either_kind() -> None:
+    runner = FakeRunner(Limits(seats=8, batch=8))
+    for _ in range(3):
+        runner.add(background([5, 5]))
+        runner.add(FakeJob([5, 5]))
+    runner.run()
+    for action in runner.actions:
+        assert len({row.job.is_background for row in action.rows}) == 1
+
+
+def test_a_slow_reader_leaves_the_device_to_the_background() -> None:
+    runner = FakeRunner()
+    slow = runner.add(FakeJob([3, 3]))
+    job = runner.add(background([3, 3]))
+    slow.is_slow = True
+    runner.run()
+    assert job.ends == ["finished"]
+
+
+def test_a_listener_finds_a_seat() -> None:
+    runner = FakeRunner()
+    for _ in range(3):
+        runner.add(background([50, 50]))
+    for _ in range(8):
+        runner.turn()
+    assert sum(row.is_seated for row in runner.scheduler.rows()) == SEATS - 1
+    listener = runner.add(FakeJob([3]))
+    runner.turn()
+    assert listener.num_admitted == 1
+
+
+def test_the_background_never_fills_the_queue() -> None:
+    limits = Limits(seats=SEATS, max_queue=8, max_requests=20, batch=2)
+    runner = FakeRunner(limits)
+    for _ in range(2):
+        runner.add(background([9]))
+    with pytest.raises(EngineBusy, match="allowed: 2 waiting, 5 in all"):
+        runner.add(background([9]))
+    for _ in range(8 + SEATS):  # as many as without it
+        runner.add(FakeJob([2]))
+    with pytest.raises(EngineBusy):
+        runner.add(FakeJob([2]))
+    runner.run()
+    assert runner.scheduler.jobs == []
+
+
+def test_the_only_seat_is_given_back() -> None:
+    """Rows of the background that sit where a listener wants to are not put off for ever."""
+    runner = FakeRunner(Limits(seats=1, batch=2))
+    runner.scheduler.seats["kv"] = 1
+    job = runner.add(background([4]))
+    runner.turn()
+    listener = runner.add(FakeJob([2]))
+    runner.run()
+    assert job.ends == listener.ends == ["finished"]
+
+
 SCRIPT = st.lists(
     st.tuples(
         st.sampled_from(["add", "add", "add", "leave", "slow", "quick", "turn", "turn", "turn"]),
@@ -332,11 +422,19 @@ def test_whatever_happens_every_request_ends_once(
                 pool=("kv", "other", None)[value // 28 % 3],
                 lane=f"{('kv', 'other', None)[value // 28 % 3]}/{value // 84 % 2}",
                 deadline=runner.now + value % 50 / 1000 if value % 5 == 0 else None,
+                is_background=value % 11 < 4,
             )
             try:
                 jobs.append(runner.add(job))
             except EngineBusy:
-                assert runner.scheduler.queue_length >= 6 or len(runner.scheduler.jobs) == 20
+                peers = [
+                    other
+                    for other in runner.scheduler.jobs
+                    if other.is_background == job.is_background
+                ]
+                most, total = (1, 5) if job.is_background else (6, 20)
+                waiting = sum(other.num_admitted == 0 for other in peers)
+                assert waiting >= most or len(peers) == total
         elif event == "turn":
             runner.turn()
         elif jobs:

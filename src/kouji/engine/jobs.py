@@ -53,6 +53,7 @@ class Job:
     render_lane: whose rows are rendered together
     pool:     whose seats its rows take; None for a family without decode stage
     is_streamed: somebody listens while it is made
+    is_background: nobody waits for it; whatever is not goes first
     vocode_rows: rows worth vocoding together with its own
     deadline: on the scheduler's clock
     """
@@ -66,6 +67,7 @@ class Job:
         render_lane: str,
         pool: str | None,
         is_streamed: bool = False,
+        is_background: bool = False,
         vocode_rows: int = NO_LIMIT,
         deadline: float | None = None,
     ) -> None:
@@ -75,7 +77,7 @@ class Job:
         self.order = -1  # of arrival; set when it is added
         self.rows: list[Row] = []
         self.num_admitted = self.num_delivered = 0
-        self.is_streamed = is_streamed
+        self.is_streamed, self.is_background = is_streamed, is_background
         self.has_spoken = False
 
     @property

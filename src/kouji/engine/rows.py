@@ -164,6 +164,7 @@ class LiveJob(Job):
             render_lane=renderer.identity,
             pool=None if decoder is None else decoder.cache_key,
             is_streamed=request.render.is_streamed,
+            is_background=request.is_background,
             vocode_rows=renderer.vocode_rows,
             deadline=None if allowed is None else arrived + allowed,
         )

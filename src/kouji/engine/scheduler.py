@@ -7,7 +7,7 @@ its pool, and nothing else does, so there is no count that could go wrong.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kouji.engine.batcher import STAGES, Batcher, Rota
@@ -36,6 +36,7 @@ class Scheduler:
     QUEUE_PER_SEAT, REQUESTS_PER_SEAT = 4, 16
     SEGMENTS_IN_HASTE = 2
     MOST_OWED_SECONDS = 2.0
+    BACKGROUND_SHARE = 4  # one in so many: its places in the queue, the seats it leaves free
 
     def __init__(self, limits: Limits, batcher: Batcher) -> None:
         self.jobs: list[Job] = []  # in order of arrival
@@ -61,13 +62,19 @@ class Scheduler:
         raises: EngineBusy if the queue is full
         """
         seats = self._seats(job)
-        free = max(0, seats - sum(1 for _ in self.rows()))
+        # Each counts its own kind only: what nobody waits for never turns a listener away.
+        peers = [other for other in self.jobs if other.is_background == job.is_background]
+        free = max(0, seats - sum(len(other.rows) for other in peers))
         allowed = (self._limits.max_queue or self.QUEUE_PER_SEAT * seats) + free
         max_requests = self._limits.max_requests or self.REQUESTS_PER_SEAT * seats
-        if self.queue_length >= allowed or len(self.jobs) >= max_requests:
+        if job.is_background:
+            allowed = max(1, allowed // self.BACKGROUND_SHARE)
+            max_requests = max(1, max_requests // self.BACKGROUND_SHARE)
+        num_waiting = sum(other.num_admitted == 0 for other in peers)
+        if num_waiting >= allowed or len(peers) >= max_requests:
             raise EngineBusy(
                 "the engine has as many requests as it takes",
-                seen=f"{self.queue_length} waiting of {len(self.jobs)}",
+                seen=f"{num_waiting} waiting of {len(peers)}",
                 allowed=f"{allowed} waiting, {max_requests} in all",
                 cure="send the request again in a moment",
             )
@@ -108,19 +115,30 @@ class Scheduler:
                  or a deadline ends then
         """
         self._account(now)
-        self._admit()
-        # Each kind in its turn, as far as there is work of it: no kind can hold up the others.
-        kinds = (self._begin, self._step, self._render)
-        for offset in range(1, 1 + len(kinds)):
-            number = (self._last_kind + offset) % len(kinds)
-            if (action := kinds[number](now)) is not None:
-                self._last_kind, self._last_action = number, action
-                return action, None
-        self._last_action = None
+        self._admit(is_background=False)
+        self._admit(is_background=True)
+        self._last_action = self._choose(now, is_background=False)
+        # A batch that waits for mates is due in a moment: what takes longer does not begin now.
+        if self._last_action is None and self._due_at is None:
+            self._last_action = self._choose(now, is_background=True)
+        if self._last_action is not None:
+            return self._last_action, None
         times = [job.deadline for job in self.jobs]
         return None, min(
             (time for time in (self._due_at, *times) if time is not None), default=None
         )
+
+    def _choose(self, now: float, *, is_background: bool) -> Action | None:
+        """Each kind in its turn, as far as there is work of it: no kind can hold up the others."""
+        rows = [row for row in self.rows() if row.job.is_background == is_background]
+        self._due_at = None
+        kinds = (self._begin, self._step, self._render)
+        for offset in range(1, 1 + len(kinds)):
+            number = (self._last_kind + offset) % len(kinds)
+            if (action := kinds[number](rows, now)) is not None:
+                self._last_kind = number
+                return action
+        return None
 
     def rows(self) -> Iterator[Row]:
         """All live rows, job by job."""
@@ -134,20 +152,24 @@ class Scheduler:
     def _seats(self, job: Job) -> int:
         return self.seats.get(job.pool or "", self._limits.seats)
 
-    def _admit(self) -> None:
+    def _admit(self, *, is_background: bool) -> None:
         taken = Counter(row.job.pool for row in self.rows() if row.is_seated)
         # Rows without decode stage take no seat; those not rendered yet are kept few, so that
         # late-comers' first segments do not queue behind a long text's hundredth.
         seatless = sum(
-            row.is_ready or row.phase is Phase.BEGIN for row in self.rows() if row.job.pool is None
+            row.is_ready or row.phase is Phase.BEGIN
+            for row in self.rows()
+            if row.job.pool is None and row.job.is_background == is_background
         )
         while True:
             able = []
             for job in self.jobs:
-                if not self._may_admit(job):
+                if job.is_background != is_background or not self._may_admit(job):
                     continue
                 # Of a pool that is not open yet one row goes ahead, and opens it.
                 seats = self.seats.get(job.pool, 1) if job.pool else 2 * self._limits.batch
+                if is_background and job.pool and seats > 1:  # a listener finds a seat at once
+                    seats -= max(1, seats // self.BACKGROUND_SHARE)
                 if (taken[job.pool] if job.pool else seatless) < seats:
                     able.append(job)
             if not able:
@@ -170,9 +192,9 @@ class Scheduler:
         """Clients in turn, then age."""
         return self._clients[job.client], job.order
 
-    def _begin(self, _: float) -> Action | None:
+    def _begin(self, rows: Sequence[Row], _: float) -> Action | None:
         """Rows that nothing was computed for: a first chunk's before the oldest, of one lane."""
-        waiting = [row for row in self.rows() if row.phase is Phase.BEGIN]
+        waiting = [row for row in rows if row.phase is Phase.BEGIN]
         if not waiting:
             return None
         first = self._beginnings.choose(waiting, _is_awaited, _place)
@@ -185,10 +207,10 @@ class Scheduler:
         mates = [first, *(row for row in mates if row is not first)]
         return Action("begin", tuple(mates[: self._limits.batch]))
 
-    def _step(self, _: float) -> Action | None:
+    def _step(self, rows: Sequence[Row], _: float) -> Action | None:
         """All rows that decode in the lane whose turn it is."""
         lanes: dict[str, list[Row]] = {}
-        for row in self.rows():
+        for row in rows:
             if row.phase is Phase.DECODE:
                 lanes.setdefault(row.job.lane, []).append(row)
         if not lanes:
@@ -198,10 +220,9 @@ class Scheduler:
         self._lanes[lane] = self._turn
         return Action("step", tuple(lanes[lane]))
 
-    def _render(self, now: float) -> Action | None:
+    def _render(self, rows: Sequence[Row], now: float) -> Action | None:
         """A batch that is due; while decoding is owed time, only what a listener waits for."""
-        rows: Iterable[Row] = self.rows()
-        if self._owed_seconds > 0 and any(row.is_seated for row in self.rows()):
+        if self._owed_seconds > 0 and any(row.is_seated for row in rows):
             patient = now - self.MOST_OWED_SECONDS
             rows = [row for row in rows if row.job.is_in_haste or row.ready_since < patient]
         action, self._due_at = self._batcher.pick(rows, now)
