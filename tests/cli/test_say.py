@@ -16,7 +16,8 @@ import pytest
 import soundfile
 
 from kouji.audio.load import load_audio
-from kouji.cli import chapters, run
+from kouji.cli import run
+from kouji.text import blocks
 from kouji.voices import Voice, VoiceStore
 from kouji.voices.consent import attest
 
@@ -305,13 +306,13 @@ def test_a_block_that_was_cut_off_is_rendered_again(fake_tts: Any, tmp_path: Pat
     fake_tts.fail_after = None
     fake_tts.calls.clear()
     assert run([*say_chapter(tmp_path), "-q"]) == 0
-    assert spoken(fake_tts)[0] == chapters.cut_blocks(CHAPTER)[0]
+    assert spoken(fake_tts)[0] == blocks.cut_blocks(CHAPTER)[0]
 
 
 def test_silent_blocks_are_passed_over(
     fake_tts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chapters, "cut_blocks", lambda _: ["words here ", "***", " more words"])
+    monkeypatch.setattr(blocks, "cut_blocks", lambda _: ["words here ", "***", " more words"])
     assert run(say_chapter(tmp_path)) == 0
     assert spoken(fake_tts) == ["words here ", "***", " more words"]
     assert soundfile.info(str(tmp_path / "out.flac")).duration > 0.5
@@ -334,6 +335,8 @@ api = types.ModuleType("kouji.api")
 api.load = lambda name, **options: fake["FakeTTS"]()
 sys.modules["kouji.api"] = api
 from kouji.cli import run
+from kouji.text import blocks
+from kouji.text import blocks
 sys.exit(run(sys.argv[2:]))
 """
 

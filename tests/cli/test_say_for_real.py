@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from kouji.audio.labels import read_labels
-from kouji.cli import chapters, run
+from kouji.cli import run
+from kouji.text import blocks
 from kouji.voices import audit
 from kouji.voices.sample import sample_path
 
@@ -69,7 +70,7 @@ def test_a_chapter_resumes_to_the_same_sound(
 ) -> None:
     source = tmp_path / "chapter.txt"
     source.write_text(CHAPTER, encoding="utf-8")
-    monkeypatch.setattr(chapters, "BLOCK_PHONES", 40)
+    monkeypatch.setattr(blocks, "BLOCK_PHONES", 40)
     command = ["--file", str(source), "--out"]
     assert say(*command, str(tmp_path / "whole.wav")) == 0
     stream, calls = tiny_tts.stream, []

@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from kouji.errors import KoujiError, MarkError, TextError
+from kouji.errors import KoujiError, TextError
 from kouji.types import Samples, Timing
 
 FORMAT = "1"  # of the partial folder; a change makes older ones start over
-BLOCK_PHONES = 900  # about a minute of speech: what an interruption costs at most
 BLOCK_PAUSE_SECONDS = 0.35  # between two blocks, as between two paragraphs
 
 
@@ -44,28 +43,6 @@ class Rendered:
         self.phones += [_shifted(phone, shift) for phone in other.phones]
         self.warnings += [line for line in other.warnings if line not in self.warnings]
         self.num_samples += other.num_samples
-
-
-def cut_blocks(text: str) -> list[str]:
-    """The text as blocks that together hold every character; one block where marks span cuts.
-
-    raises: MarkError for a wrong mark anywhere in the text, before anything is rendered
-    """
-    from kouji.text.markup import parse
-    from kouji.text.split import SplitLimits, split
-
-    limits = SplitLimits(first_max=BLOCK_PHONES // 3, max=BLOCK_PHONES, min=BLOCK_PHONES // 4)
-    if text.lstrip().startswith("<speak"):
-        parse(text)
-        return [text]
-    blocks = [text[span.start : span.end] for span in split(text, limits)]
-    try:
-        for block in blocks:
-            parse(block)
-    except MarkError:
-        parse(text)  # a mark that is wrong in the whole text too is the caller's to correct
-        return [text]
-    return blocks
 
 
 def stream_into(write: Callable[[Samples], object], chunks: Iterator[Any]) -> Rendered:

@@ -209,8 +209,9 @@ def _speak(tts: Any, voice: Voice, options: SayOptions, is_file: bool, quiet: bo
 
 
 def _speak_blocks(tts: Any, voice: Voice, options: SayOptions, quiet: bool) -> Rendered:
-    from kouji.cli.chapters import PartialFolder, cut_blocks, join_blocks, render_blocks
+    from kouji.cli.chapters import PartialFolder, join_blocks, render_blocks
     from kouji.cli.progress import progress_bar
+    from kouji.text.blocks import cut_blocks
 
     assert options.out is not None  # the caller chose blocks because there is a file
     blocks = cut_blocks(options.text)

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import sys
 from pathlib import Path
 
 from kouji.errors import UsageError
-
-MAX_TEXT_BYTES = 64 << 20  # larger than any book; guards against naming a recording by mistake
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+from kouji.text.encoding import MAX_TEXT_BYTES, decode
 
 
 def read_text(text: str | None, file: Path | None) -> str:
@@ -47,24 +40,6 @@ def require_folder(path: Path, cure: str) -> None:
     """Raise UsageError for a path with no folder behind it."""
     if not path.is_dir():
         raise UsageError("no such folder", seen=path, cure=cure)
-
-
-def decode(content: bytes, origin: str) -> str:
-    """Text from bytes: by its byte order mark, else UTF-8, else GB 18030.
-
-    raises: UsageError naming `origin` if it is none of these
-    """
-    if len(content) > MAX_TEXT_BYTES:
-        raise UsageError("too much text", seen=origin, allowed=f"up to {MAX_TEXT_BYTES >> 20} MiB")
-    marked = next((name for bom, name in _BOMS if content.startswith(bom)), None)
-    for encoding in [marked] if marked else ["utf-8", "gb18030"]:
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            return text
-    raise UsageError("this is not a text", seen=origin, allowed="UTF-8, UTF-16 or GB 18030")
 
 
 def _read_file(path: Path) -> bytes:
