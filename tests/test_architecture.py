@@ -56,6 +56,7 @@ ARROWS: dict[str, set[str]] = {
 }
 ARROWS["jobs"] = {*ARROWS["api"], "api"}
 ARROWS["evaluate"] = {*ARROWS["api"], "train", "api", "machine"}
+ARROWS["serve"] = {*ARROWS["jobs"], "jobs", "machine", "compatibility", "doctor", "train"}
 ARROWS["cli"] = set(ARROWS) - {"cli"}
 
 # Doors: conveniences that open a later room when they are called, never when imported.

@@ -119,8 +119,40 @@ class VoiceStore:
                 found.append({"id": folder.name, "name": folder.name, "damaged": str(error)})
         return sorted(found, key=lambda values: str(values["name"]).casefold())
 
+    def describe(self, name: str) -> dict[str, Any]:
+        """The content of one voice.json, without its sound; VoiceError as `get`."""
+        return _read_json(self._find(name) / "voice.json")
+
+    def set_consent(self, name: str, consent: Consent, *, recording: bytes | None = None) -> None:
+        """Give a kept voice another consent in place of the one it has.
+
+        recording: the bytes of the recording that `consent` names
+        raises:    UnknownVoice, VoiceError if the disk refuses
+        """
+        folder = self._find(name)
+        values = _read_json(folder / "voice.json")
+        if recording is not None:
+            write_atomically(folder / "consent.recording", recording)
+        values["consent"] = consent.to_json()
+        write_atomically(folder / "voice.json", _to_text(values).encode())
+        if recording is None:
+            (folder / "consent.recording").unlink(missing_ok=True)
+
+    def drop_conditionings(self, name: str) -> list[str]:
+        """Remove what models computed from a voice; the names of the files that are gone."""
+        dropped = []
+        for path in sorted(self._find(name).glob("*.safetensors")):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _unwritable(path, error) from error
+            dropped.append(path.name)
+        return dropped
+
     def __contains__(self, name: str) -> bool:
-        return self._locate(name) is not None
+        return self.locate(name) is not None
 
     def remove(self, name: str) -> None:
         """Forget a voice with all its files; VoiceError if there is none."""
@@ -145,7 +177,7 @@ class VoiceStore:
         path = self._conditioning_path(name, model, weights_hash)
         facts = {"key": _stored_key(path.parent)}
         whole = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
-        _write_atomically(path, save(whole, metadata=facts))
+        write_atomically(path, save(whole, metadata=facts))
 
     def load_conditioning(
         self, name: str, model: str, weights_hash: str
@@ -176,7 +208,7 @@ class VoiceStore:
                 )
         return self._find(name) / f"{model}@{weights_hash}.safetensors"
 
-    def _locate(self, name: str) -> Path | None:
+    def locate(self, name: str) -> Path | None:
         """The directory of a voice given by name or id, or None."""
         with contextlib.suppress(VoiceError):
             folder = self.folder / voice_id(name)
@@ -186,7 +218,7 @@ class VoiceStore:
         return None
 
     def _find(self, name: str) -> Path:
-        folder = self._locate(name)
+        folder = self.locate(name)
         if folder is None:
             known = [str(values["name"]) for values in self.list()]
             shown = ", ".join(known[:20]) + (" …" if len(known) > 20 else "")
@@ -219,8 +251,11 @@ def _write_voice(folder: Path, voice: Voice, consent_recording: bytes | None) ->
     values["owner"] = voice.owner
     values["duration"] = round(voice.reference.duration, 3)
     values["consent"] = voice.consent.to_json() if voice.consent else None
-    text = json.dumps(values, ensure_ascii=False, indent=2) + "\n"
-    (folder / "voice.json").write_text(text, encoding="utf-8")
+    (folder / "voice.json").write_text(_to_text(values), encoding="utf-8")
+
+
+def _to_text(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False, indent=2) + "\n"
 
 
 def _write_flac(path: Path, audio: Audio) -> None:
@@ -287,7 +322,8 @@ def _read_grid(path: Path) -> NDArray[np.int16]:
     return grid
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all; VoiceError if the disk refuses."""
     descriptor, draft = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

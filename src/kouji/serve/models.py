@@ -1,0 +1,121 @@
+"""The models a server has loaded, and which of them answers a name.
+
+All share one engine, so that requests of every family meet in one scheduler. Knows names and
+their aliases; loading is `kouji.api`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kouji.config import Settings
+from kouji.errors import ModelError, UsageError
+from kouji.voices import Voice
+
+if TYPE_CHECKING:
+    from kouji.api import TTS
+    from kouji.engine.engine import Engine
+
+# Names of other services' models; whoever asks for them gets the default.
+ALIASES = ("", "default", "tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The model that will speak.
+
+    name:          as `/v1/models` lists it
+    is_substitute: another family was asked for, which is not loaded
+    """
+
+    name: str
+    tts: TTS
+    is_substitute: bool = False
+
+
+class ModelPool:
+    """Loaded models by name; the first is the default."""
+
+    def __init__(self, models: Mapping[str, TTS], engine: Engine | None = None) -> None:
+        """Take over loaded models.
+
+        engine: the one they share, closed with the pool; None: each closes its own
+        """
+        if not models:
+            raise UsageError("no model to serve", cure="set models = mini")
+        self._models, self._engine = dict(models), engine
+        self.default = next(iter(self._models))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, the default first."""
+        return tuple(self._models)
+
+    def get(self, name: str | None = None) -> TTS:
+        """A model by its name; None is the default."""
+        return self._models[name or self.default]
+
+    def choose(self, wanted: str | None, voice: Voice | None = None) -> Chosen:
+        """The model for a request.
+
+        wanted: a name, a family's name, an alias; None or an alias follows the voice's weights
+        raises: ModelError if nothing loaded goes by that name
+        """
+        if wanted is None or wanted.lower() in ALIASES:
+            own = voice.weights.model if voice is not None and voice.weights else None
+            return (self._named(own) if own else None) or Chosen(self.default, self.get())
+        if found := self._named(wanted):
+            return found
+        raise ModelError("unknown model", seen=wanted, allowed=", ".join(self.names))
+
+    def substitute(self, family: str, *, strict: bool) -> Chosen:
+        """The model for a dialect that belongs to a family: of that family, else the default.
+
+        strict: raise ModelError rather than let another family speak
+        """
+        if found := self._named(family):
+            return found
+        if strict:
+            cure = "leave strict out to hear another family"
+            raise ModelError(f"no {family} model is loaded here", seen=family, cure=cure)
+        return Chosen(self.default, self.get(), is_substitute=True)
+
+    def _named(self, wanted: str) -> Chosen | None:
+        if wanted in self._models:
+            return Chosen(wanted, self._models[wanted])
+        for name, tts in self._models.items():
+            if tts.family.name == wanted:
+                return Chosen(name, tts)
+        return None
+
+    def close(self) -> None:
+        """End the engine and with it everything under way."""
+        for tts in self._models.values():
+            tts.close()
+        if self._engine is not None:
+            self._engine.close()
+
+
+def open_models(settings: Settings) -> ModelPool:
+    """Load what the setting `models` names and let each say a word, so that it is warm.
+
+    raises: UsageError, ModelError
+    """
+    from kouji.api import load
+    from kouji.engine.engine import Engine
+    from kouji.engine.settings import EngineSettings
+    from kouji.voices.sample import sample_voice
+
+    names = [name.strip() for name in settings.models.split(",") if name.strip()]
+    engine = Engine(EngineSettings.from_settings(settings))
+    try:
+        models = {name: load(name, settings=settings, engine=engine) for name in names}
+        pool = ModelPool(models, engine)
+        for tts in models.values():
+            tts.speak("Ready.", sample_voice())
+    except BaseException:
+        engine.close()
+        raise
+    return pool

@@ -1,0 +1,1 @@
+"""One file per API dialect; each turns its own words into calls of `kouji.serve.service`."""

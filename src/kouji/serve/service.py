@@ -1,0 +1,250 @@
+"""The core call behind every dialect: who asks, for what, in which voice, and sound comes out.
+
+Order of a request: rights and quota, size, a seat, then text and voice are prepared in a
+thread, then the engine speaks. A dialect's file only translates. Lives on one event loop;
+knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from kouji.config import Settings
+from kouji.errors import EngineFailed, KoujiError, Overloaded, StyleError, TooLarge
+from kouji.serve.caller import LOCAL, Caller
+from kouji.serve.gate import Gate
+from kouji.serve.metrics import Metrics
+from kouji.serve.models import Chosen, ModelPool, open_models
+from kouji.serve.utterance import Facts, Utterance
+from kouji.serve.voicebook import VoiceBook
+from kouji.voices import Voice
+
+if TYPE_CHECKING:
+    from kouji.speaking import SpeakOptions, SpeechStream
+    from kouji.text.style import Style
+
+_SEATS = {"cpu": 8, "cuda": 32}
+_PREPARING_THREADS = 4  # preparing texts and hearing recordings share the cores with the engine
+_LOADING_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class SpeakCall:
+    """One text to speak, as a dialect understood it.
+
+    model:    a `Chosen` model, or a name; None takes the default
+    style:    plain words
+    speed:    factor on top of the style
+    is_style_strict: words without meaning are an error, else a warning (other services' clients
+              send prose)
+    in_chunks: False where nobody listens before the end
+    options:  its client and deadline are the service's own
+    """
+
+    text: str
+    voice: Voice
+    model: Chosen | str | None = None
+    style: str | None = None
+    speed: float = 1.0
+    is_style_strict: bool = True
+    seed: int = 0
+    language: str | None = None
+    in_chunks: bool = True
+    options: SpeakOptions | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+
+class Service:
+    """Everything a running server has; the dialects, the studio and the jobs call it."""
+
+    def __init__(
+        self, settings: Settings, open_pool: Callable[[Settings], ModelPool] = open_models
+    ) -> None:
+        """Prepare; `start` loads the models.
+
+        open_pool: loads the models; called once, in a thread
+        """
+        self.settings = settings
+        self.voices, self.metrics = VoiceBook(settings), Metrics()
+        seats = settings.serve_seats or _SEATS[_device_kind(settings.device)]
+        self.gate = Gate(seats, settings.serve_queue)
+        self._open_pool = open_pool
+        self._pool: ModelPool | None = None
+        self._fault: KoujiError | None = None
+        self._threads = anyio.CapacityLimiter(_PREPARING_THREADS)
+        self.is_draining = False
+        self.loaded = threading.Event()  # or failed to load
+
+    # --- life
+
+    async def start(self) -> None:
+        """Load the models and let each say a word; until then requests are told to come again."""
+        try:
+            self._pool = await anyio.to_thread.run_sync(self._open_pool, self.settings)
+        except KoujiError as error:
+            self._fault = error
+            raise
+        finally:
+            self.loaded.set()
+
+    def drain(self) -> None:
+        """Refuse newcomers; what is inside finishes."""
+        self.is_draining = True
+        self.gate.close()
+
+    async def close(self) -> None:
+        """End what is still under way, and the engine."""
+        self.drain()
+        if self._pool is not None:
+            await anyio.to_thread.run_sync(self._pool.close)
+
+    @property
+    def is_ready(self) -> bool:
+        """Models are loaded and warm, the engine is well, there is room for a request."""
+        return (
+            self._pool is not None
+            and not self.is_draining
+            and not self.gate.is_full
+            and self._pool.get().engine.is_healthy
+        )
+
+    @property
+    def models(self) -> ModelPool:
+        """The loaded models.
+
+        raises: Overloaded while they are being loaded, EngineFailed if they could not be
+        """
+        if self._fault is not None:
+            raise EngineFailed("the models could not be loaded", cure="read the server's log")
+        if self._pool is None:
+            raise Overloaded("the models are being loaded", retry_after=_LOADING_SECONDS)
+        return self._pool
+
+    # --- callers and voices
+
+    def identify(self, key: str | None) -> Caller:
+        """Who sends this key.
+
+        raises: NotAuthenticated
+        """
+        del key
+        return LOCAL
+
+    async def voice(self, name: str, caller: Caller) -> Voice:
+        """A kept voice by its name or id; UnknownVoice."""
+        found: Voice = await self.in_thread(self.voices.get, name, caller)
+        return found
+
+    # --- speech
+
+    async def speak(self, call: SpeakCall, caller: Caller) -> Utterance:
+        """Begin to speak; returns when the first sound is there.
+
+        raises: NotAllowed, QuotaExceeded, TooLarge, Overloaded, and what `TTS.stream` raises
+
+        Cancelling the waiting task, like closing the utterance, frees the seat at once.
+        """
+        began = time.monotonic()
+        caller.require("speak")
+        chosen = self._choose(call)
+        self.check_text(call.text)
+        self.gate.check()
+        seat = await self.gate.enter(caller.id)
+        try:
+            left = self.settings.request_seconds - (time.monotonic() - began)
+            stream, warnings = await self.in_thread(_open_stream, chosen, call, caller, left)
+        except BaseException:
+            seat.leave()
+            raise
+        facts = Facts(
+            chosen.name,
+            call.voice.name,
+            call.seed,
+            stream.sample_rate,
+            stream.produce_id,
+            (*call.warnings, *warnings, *stream.warnings),
+            chosen.is_substitute,
+        )
+        utterance = Utterance(stream, facts, seat, self.metrics, began)
+        await utterance.start()
+        return utterance
+
+    def check_text(self, text: str) -> None:
+        """Refuse a text beyond the operator's limit; TooLarge."""
+        most = self.settings.max_text_characters
+        if len(text) > most:
+            raise TooLarge(
+                "the text is too long",
+                seen=f"{len(text)} characters",
+                allowed=f"{most} characters",
+                cure="send it in parts, or as a job",
+            )
+
+    def _choose(self, call: SpeakCall) -> Chosen:
+        if isinstance(call.model, Chosen):
+            return call.model
+        return self.models.choose(call.model, call.voice)
+
+    async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run what computes or reads files beside the event loop, a few at a time."""
+        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._threads)
+
+
+def _open_stream(
+    chosen: Chosen, call: SpeakCall, caller: Caller, seconds: float
+) -> tuple[SpeechStream, tuple[str, ...]]:
+    """Everything up to the engine's queue, and warnings about the style; runs in a thread."""
+    from kouji.speaking import SpeakOptions
+
+    style, warnings = _style(call)
+    options = replace(
+        call.options or SpeakOptions(), client=caller.id, deadline_seconds=max(0.001, seconds)
+    )
+    stream = chosen.tts.stream(
+        call.text,
+        call.voice,
+        style=style,
+        seed=call.seed,
+        language=call.language,
+        options=options,
+        in_chunks=call.in_chunks,
+    )
+    return stream, warnings
+
+
+def _style(call: SpeakCall) -> tuple[Style, tuple[str, ...]]:
+    """The wish for a style with the speed on top of it, both kept within what styles allow."""
+    from kouji.text.style import RATE_RANGE, Style, parse_style
+
+    warnings: tuple[str, ...] = ()
+    try:
+        style = parse_style(call.style) if call.style else Style()
+    except StyleError as error:
+        if call.is_style_strict:
+            raise
+        style, warnings = Style(), (str(error),)
+    if not call.is_style_strict and style == Style(text=style.text, unknown=style.unknown):
+        if style.unknown:
+            warnings = (f"style words without meaning: {', '.join(style.unknown)}",)
+        style = replace(style, unknown=())
+    if call.speed != 1.0:
+        rate = style.rate * call.speed
+        held = min(RATE_RANGE[1], max(RATE_RANGE[0], rate))
+        if held != rate:
+            warnings += (f"speed {rate:g} is beyond what is spoken; {held:g} was taken",)
+        style = replace(style, rate=held)
+    return style, warnings
+
+
+def _device_kind(name: str) -> str:
+    if name == "auto":
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name.split(":")[0]

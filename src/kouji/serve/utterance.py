@@ -1,0 +1,154 @@
+"""One speech on its way out: chunks, whole or encoded, with what its headers say.
+
+Holds a seat of the gate and the engine's work until it is read, closed or let go of. Every
+encoding carries the labels; the watermark is in the samples already.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import numpy as np
+
+from kouji.audio.encode import Encoder, encode_bytes
+from kouji.audio.labels import label_tags
+from kouji.errors import Cancelled, KoujiError
+from kouji.serve.gate import Seat
+from kouji.serve.metrics import Metrics
+from kouji.types import Samples, Speech
+
+if TYPE_CHECKING:
+    from kouji.speaking import SpeechChunk, SpeechStream
+
+_LONGEST_HEADER = 2000  # characters of warnings
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known before the first sound."""
+
+    model: str
+    voice: str
+    seed: int
+    sample_rate: int
+    produce_id: int
+    warnings: tuple[str, ...] = ()
+    is_substitute: bool = False
+
+    def headers(self) -> dict[str, str]:
+        """For every answer that carries sound."""
+        headers = {
+            "X-AI-Generated": "true",
+            "X-Kouji-Watermark": f"{self.produce_id:08x}",
+            "X-Kouji-Model": quote(self.model),
+            "X-Kouji-Voice": quote(self.voice),
+            "X-Kouji-Seed": str(self.seed),
+        }
+        if self.is_substitute:
+            headers["X-Kouji-Model-Substitute"] = "true"
+        if self.warnings:
+            headers["X-Kouji-Warnings"] = quote("; ".join(self.warnings))[:_LONGEST_HEADER]
+        return headers
+
+
+class Utterance:
+    """Sound being made; read it once, with one of `chunks`, `whole`, `encoded`."""
+
+    def __init__(
+        self, stream: SpeechStream, facts: Facts, seat: Seat, metrics: Metrics, began: float
+    ) -> None:
+        """Take over a stream and the seat it is worked on in.
+
+        began: when the request came, on the monotonic clock
+        """
+        self.facts = facts
+        self._stream, self._seat, self._metrics, self._began = stream, seat, metrics, began
+        self._seated = time.monotonic()
+        self._first: SpeechChunk | None = None
+        self._events = stream.__aiter__()
+        self._num_samples, self._result = 0, "cancelled"
+        self._is_closed = False
+
+    async def start(self) -> None:
+        """Wait for the first sound, so that what fails early is an error and not a short file."""
+        try:
+            self._first = await anext(self._events, None)
+        except BaseException as error:
+            self.close(error)
+            raise
+        self._metrics.first_audio(self.facts.model, time.monotonic() - self._began)
+
+    async def chunks(self) -> AsyncIterator[SpeechChunk]:
+        """The chunks in order; whoever stops listening has cancelled."""
+        problem: BaseException | None = None
+        try:
+            if self._first is not None:
+                first, self._first = self._first, None
+                self._num_samples += len(first.samples)
+                yield first
+            async for chunk in self._events:
+                self._num_samples += len(chunk.samples)
+                yield chunk
+            self._result = "finished"
+        except BaseException as error:
+            problem = error
+            raise
+        finally:
+            self.close(problem)
+
+    async def whole(self) -> Speech:
+        """All of it."""
+        async with aclosing(self.chunks()) as chunks:  # type: ignore[type-var]
+            return self._stream.join([chunk async for chunk in chunks])
+
+    async def encoded(self, format: str, *, bit_rate: int | None = None) -> AsyncIterator[bytes]:
+        """The sound as a stream of one format, each chunk as soon as it is there."""
+        encoder = Encoder(format, self.facts.sample_rate, tags=self.tags, bit_rate=bit_rate)
+        async with aclosing(self.chunks()) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                if data := encoder.write(chunk.samples):
+                    yield data
+        yield encoder.close()
+
+    async def file(self, format: str, *, bit_rate: int | None = None) -> bytes:
+        """The sound as one whole file, sizes in its header right."""
+        speech = await self.whole()
+        return encode_bytes(speech.audio, format, self.tags, bit_rate=bit_rate)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The labels every encoding carries."""
+        return label_tags(f"{self.facts.produce_id:08x}")
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Free the seat and end the engine's work; again is harmless.
+
+        error: what ended it, for the figures
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._stream.close()
+        self._seat.leave()
+        if isinstance(error, KoujiError) and not isinstance(error, Cancelled):
+            self._result = "failed"
+        self._metrics.utterance_ended(
+            self.facts.model,
+            self._result,
+            audio_seconds=self._num_samples / self.facts.sample_rate,
+            seconds=time.monotonic() - self._seated,
+        )
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def to_pcm16(samples: Samples) -> bytes:
+    """(samples,) float32 in [-1, 1] as 16-bit little-endian numbers."""
+    scaled = np.clip(np.round(samples * 32768.0), -32768, 32767)
+    return scaled.astype("<i2").tobytes()
