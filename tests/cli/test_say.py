@@ -335,8 +335,6 @@ api = types.ModuleType("kouji.api")
 api.load = lambda name, **options: fake["FakeTTS"]()
 sys.modules["kouji.api"] = api
 from kouji.cli import run
-from kouji.text import blocks
-from kouji.text import blocks
 sys.exit(run(sys.argv[2:]))
 """
 
