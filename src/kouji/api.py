@@ -13,10 +13,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from kouji.config import Settings, load_settings
 from kouji.engine.openmp import release_team
@@ -35,17 +34,14 @@ from kouji.speaking import (
 from kouji.text.style import Style, parse_style
 from kouji.types import Audio, Speech
 from kouji.voices import Voice
-from kouji.voices.consent import (
-    FILE_STATEMENT,
-    Consent,
-    require_for_file,
-    require_for_voice,
-)
+from kouji.voices.consent import Consent, attest_by_use, require_for_file
+from kouji.voices.leave import Leave
 
 if TYPE_CHECKING:
     from kouji.engine.engine import Engine
     from kouji.models.family import Family
     from kouji.models.stages import SpeechModel
+    from kouji.voices import VoiceStore
 
 __all__ = [
     "TTS",
@@ -107,6 +103,13 @@ def _compile_renderer(device: str) -> Callable[[Any], Any]:
     return open_device(device).compile_renderer
 
 
+class _Heard(NamedTuple):
+    """A conditioning in memory, and the content hash of the recording it was made of."""
+
+    of: str
+    conditioning: Any
+
+
 class TTS:
     """A loaded model with the operator's policies around it; safe to use from many threads.
 
@@ -123,7 +126,8 @@ class TTS:
         self.engine = engine or Engine(EngineSettings.from_settings(settings))
         self._owns_engine = engine is None
         self._speaker = Speaker(family, self.engine)
-        self._conditionings: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._conditionings: OrderedDict[tuple[str, str], _Heard] = OrderedDict()
+        self._leave = Leave(settings.home, settings.consent_policy)
         self._lock = threading.Lock()
         self.sample_rate = family.sample_rate
         self.precision = family.precision
@@ -154,23 +158,27 @@ class TTS:
         transcript: what is said in it; `mini` does not need it, GPT-SoVITS is better with it
         language:   of the transcript; None guesses
         consent:    proof that the voice may be used; without it the policy decides whether
-                    enrolling is taken as the caller's word
+                    enrolling is taken as the caller's word; under `verify` it must have been
+                    verified against this very recording (kouji.verification)
         raises:     ReferenceRefused with the figure, UnreadableAudio, ConsentError
         """
         from kouji.audio.clean import prepare_reference
         from kouji.voices.enroll import reference_rules
 
-        require_for_file(self._settings.consent_policy, is_attested=consent is not None)
+        policy = self._settings.consent_policy
+        require_for_file(policy, is_attested=consent is not None, consent=consent)
         reference, report = prepare_reference(source, reference_rules(self._settings))
-        moment = datetime.now(UTC).isoformat(timespec="seconds")
         voice = Voice.from_reference(
             reference,
             name=name,
             transcript=transcript,
             language=language,
-            consent=consent or Consent("attest", FILE_STATEMENT, moment),
+            consent=consent or attest_by_use(),
             report=report,
         )
+        self._require_leave(voice)
+        if warning := self._leave.warning(voice):
+            _log.warning("%s", warning)
         with self.family.hold(voice) as model:
             self._conditioning(voice, model)
         return voice
@@ -251,7 +259,7 @@ class TTS:
     def _admit(self, request: SpeechRequest, watermark: bool) -> Job:
         """Check everything about a request before it costs computing, then write it down."""
         voice = request.voice
-        require_for_voice(voice.name, voice.consent, self._settings.consent_policy)
+        self._require_leave(voice)
         if not 0 <= request.seed < 1 << 63:
             raise UsageError("seed out of range", seen=request.seed, allowed="0 to 2^63 - 1")
         self._speaker.check(request.options)
@@ -264,7 +272,12 @@ class TTS:
             release_team()
             self._audit(voice, mark_id(request) if watermark else None)
             return Job(
-                Script(request, prepared, (*prepared.warnings, *warnings)),
+                Script(
+                    request,
+                    prepared,
+                    (*prepared.warnings, *warnings),
+                    partial(self._require_leave, voice),
+                ),
                 style,
                 model,
                 conditioning,
@@ -309,10 +322,32 @@ class TTS:
                 cure="make KOUJI_HOME a folder you can write to",
             ) from error
 
+    def forget(self, content_hash: str) -> int:
+        """Drop what memory holds of a recording; how many conditionings that were."""
+        with self._lock:
+            gone = [key for key, heard in self._conditionings.items() if heard.of == content_hash]
+            for key in gone:
+                del self._conditionings[key]
+        return len(gone)
+
+    def _require_leave(self, voice: Voice) -> None:
+        """Raise ConsentError if the voice may not be used now; what was revoked is forgotten."""
+        before = self._leave.num_changes
+        try:
+            self._leave.require(voice)
+        finally:
+            if self._leave.num_changes != before:
+                with self._lock:
+                    held = {heard.of for heard in self._conditionings.values()}
+                for content_hash in held:
+                    if self._leave.is_revoked([content_hash]):
+                        self.forget(content_hash)
+
     def _check_watermark(self, watermark: bool) -> None:
         if not watermark and self._settings.watermark:
             raise ConsentError(
                 "unmarked audio is not allowed here",
+                reason="unmarked",
                 seen="watermark=False",
                 cure="the operator may set watermark = false in config.toml",
             )
@@ -323,10 +358,10 @@ class TTS:
         with self._lock:
             if key in self._conditionings:
                 self._conditionings.move_to_end(key)
-                return self._conditionings[key]
+                return self._conditionings[key].conditioning
         conditioning = self._stored_conditioning(voice, model)
         with self._lock:
-            self._conditionings[key] = conditioning
+            self._conditionings[key] = _Heard(voice.content_hash, conditioning)
             while len(self._conditionings) > _CACHED_VOICES:
                 self._conditionings.popitem(last=False)
         return conditioning
@@ -345,4 +380,13 @@ class TTS:
         if is_kept:
             packed = family.pack(conditioning)
             store.save_conditioning(voice.id, family.name, weights_hash, packed)
+            self._drop_if_revoked(voice, store)
         return conditioning
+
+    def _drop_if_revoked(self, voice: Voice, store: VoiceStore) -> None:
+        """Leave no file behind where the consent was revoked while it was computed."""
+        try:
+            self._require_leave(voice)
+        except ConsentError:
+            store.drop_conditionings(voice.id)
+            raise

@@ -102,7 +102,18 @@ class VoiceError(KoujiError):
 
 
 class ConsentError(VoiceError):
-    """A voice may not be used or enrolled: consent is missing, expired or revoked."""
+    """A voice may not be used or enrolled; `reason` is a stable short code.
+
+    Of a voice: missing, unverified, expired, revoked, not_this_voice. Of a challenge:
+    unknown_challenge, expired_challenge, used_challenge, other_challenge, too_many_challenges.
+    Of a recording: unreadable, no_speech, too_long, wrong_statement, wrong_words, other_speaker.
+    Of the audio asked for: unmarked.
+    """
+
+    def __init__(self, what: str, *, reason: str = "missing", **facts: Any) -> None:
+        """reason: one of the codes above; `facts` as for every error."""
+        self.reason = reason
+        super().__init__(what, **facts)
 
 
 class UnknownVoice(VoiceError):

@@ -101,11 +101,15 @@ class SpeechRequest:
 
 @dataclass(frozen=True)
 class Script:
-    """What the reader's side of a job needs; no weights hang on it."""
+    """What the reader's side of a job needs; no weights hang on it.
+
+    permit: raises ConsentError once the voice may no longer be used; asked for every chunk
+    """
 
     request: SpeechRequest
     prepared: PreparedText
     warnings: tuple[str, ...]
+    permit: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -305,7 +309,11 @@ class Assembler:
         self._warnings = script.warnings
 
     def chunk(self, event: EngineChunk) -> SpeechChunk:
-        """The next chunk; events come in the order of the text."""
+        """The next chunk; events come in the order of the text.
+
+        raises: ConsentError where the consent was revoked, or ended, while the text was spoken
+        """
+        self.script.permit()
         segment = self.script.prepared.segments[event.segment_index]
         rate = self._family.sample_rate
         if self._timeline is None:

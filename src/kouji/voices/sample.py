@@ -13,7 +13,7 @@ SAMPLE = "sample"
 SAMPLE_TRANSCRIPT = (
     "his letter is admirably clear and regular, but at least as beautiful as any other Roman type."
 )
-SAMPLE_CONSENT = Consent("attest", "LJ Speech is in the public domain", "2017-07-05")
+SAMPLE_CONSENT = Consent("public", "LJ Speech is in the public domain", "2017-07-05", id="sample")
 
 
 def sample_path() -> Path:
