@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 
 import kouji
 from kouji.errors import KoujiError
-from kouji.serve.problems import Problem, problem_of
+from kouji.serve.problems import RESPONSES, Problem, problem_of
 from kouji.serve.routes import health, openai_speech
 from kouji.serve.service import Service
 
@@ -38,7 +38,7 @@ def create_app(service: Service) -> FastAPI:
                 await loading
             await service.close()
 
-    app = FastAPI(title="Kouji", version=kouji.__version__, lifespan=life)
+    app = FastAPI(title="Kouji", version=kouji.__version__, lifespan=life, responses=RESPONSES)
     app.state.service = service
     for module in (health, openai_speech):
         app.include_router(module.router)

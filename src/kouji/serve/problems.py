@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from kouji import errors
 from kouji.errors import KoujiError
 
@@ -39,6 +41,39 @@ _TABLE: tuple[tuple[type[Exception], int, str, str], ...] = (
 _DEFAULT_RETRY_SECONDS = 5.0
 _PATH = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:\\|~?/)(?:[\w.+@-]+[/\\])+[\w.+@-]*")
 _COMMAND = re.compile(r"\bkouji \w+|--\w|config\.toml|KOUJI_")
+
+
+class ErrorFacts(BaseModel):
+    """What is known about an error."""
+
+    model_config = ConfigDict(extra="allow")
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str
+
+
+class ErrorBody(BaseModel):
+    """OpenAI's shape of an error."""
+
+    error: ErrorFacts
+
+
+# What any route may answer, for the OpenAPI description.
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": what}
+    for status, what in (
+        (400, "The request is wrong"),
+        (401, "No key, or one that does not count"),
+        (403, "Not with this key, or not without consent"),
+        (404, "There is no such thing"),
+        (409, "Not in this state"),
+        (413, "Too large"),
+        (429, "A quota is used up"),
+        (503, "Come again after Retry-After"),
+    )
+}
 
 
 @dataclass(frozen=True)
