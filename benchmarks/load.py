@@ -1,8 +1,8 @@
 """The server under load: first audio, throughput, overhead, overload, isolation, leaving.
 
     python benchmarks/load.py [--parts latency,overhead,overload,isolation,leave]
-                              [--clients 1,4,16,64] [--seconds 20] [--overload-seconds 60] [--voices 32] [--rounds 200]
-                              [--leavers 1000] [--model mini]
+                              [--clients 1,4,16,64] [--seconds 20] [--overload-seconds 60]
+                              [--voices 32] [--rounds 200] [--leavers 1000] [--model mini]
 
 Starts the real `kouji serve` in a process of its own and asks it from this one, both on the same
 cores. Prints tables and, as its last line, one JSON object. Run it on an idle machine.
