@@ -264,7 +264,13 @@ class TTS:
             raise UsageError("seed out of range", seen=request.seed, allowed="0 to 2^63 - 1")
         self._speaker.check(request.options)
         style, warnings = self._resolve_style(request.style)
-        prepared = self.family.prepare(request.text, voice, language=request.language, style=style)
+        prepared = self.family.prepare(
+            request.text,
+            voice,
+            language=request.language,
+            style=style,
+            options=request.options.text,
+        )
         guard = request.options.guard
         with ExitStack() as held:
             model = held.enter_context(self.family.hold(voice))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from kouji.errors import EngineBusy, KoujiError
+from kouji.models.family import TextOptions
 from kouji.models.stages import RenderOptions, SamplingOptions
 from kouji.text.style import Style
 from kouji.types import Audio, Samples, SegmentReport, Speech, Timing
@@ -77,6 +78,7 @@ class SpeakOptions:
     client:           who is asking; the engine is fair between clients
     deadline_seconds: the request fails when it is not done by then
     is_background:    nobody waits for it: whatever somebody waits for goes first
+    text:             how it is cut into segments, by families that offer a choice
     """
 
     sampling: SamplingWishes = field(default_factory=SamplingWishes)
@@ -84,6 +86,7 @@ class SpeakOptions:
     client: str = ""
     deadline_seconds: float | None = None
     is_background: bool = False
+    text: TextOptions = field(default_factory=TextOptions)
 
 
 @dataclass(frozen=True)

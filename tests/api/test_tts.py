@@ -25,6 +25,7 @@ from kouji.errors import (
     TextError,
     UsageError,
 )
+from kouji.models.family import TextOptions
 from kouji.models.mini.family import MiniFamily
 from kouji.types import Audio, Speech
 from kouji.voices import Voice, VoiceStore, audit
@@ -291,3 +292,11 @@ def test_other_numbers_are_other_weights_in_an_engine(tiny_family: MiniFamily) -
     rounded = MiniFamily(make_tiny_checkpoint(), precision="bfloat16")
     assert rounded.weights_hash() == tiny_family.weights_hash()
     assert rounded.renderer.identity != tiny_family.renderer.identity
+
+
+def test_options_of_other_families_are_named_in_a_warning(tiny_tts: TTS) -> None:
+    options = SpeakOptions(text=TextOptions("cut0", 1.0))
+    made, usual = (tiny_tts.speak(TEXT, _voice(0), options=o) for o in (options, SpeakOptions()))
+    assert np.array_equal(made.audio.samples, usual.audio.samples)
+    assert [w for w in made.warnings if "cut" in w]
+    assert [w for w in made.warnings if "pause" in w]

@@ -21,6 +21,7 @@ from kouji.api import TTS, SamplingWishes, SpeakOptions, SpeechRequest, load
 from kouji.audio.watermark import detect
 from kouji.config import Settings
 from kouji.errors import KoujiError, ModelError, ReferenceRefused, StyleError, UsageError
+from kouji.models.family import TextOptions
 from kouji.types import Audio, Speech
 from kouji.voices import Voice, VoiceStore, VoiceWeights
 from kouji.voices.consent import attest
@@ -109,6 +110,25 @@ def test_a_style_is_followed_as_far_as_the_family_can(toy_tts: TTS) -> None:
     assert any("reference" in warning for warning in moody.warnings)
     with pytest.raises(StyleError):
         toy_tts.speak("你好。", _voice(0), "四川话")
+
+
+def test_a_caller_decides_where_a_text_is_cut_and_how_long_it_pauses(toy_tts: TTS) -> None:
+    text = "今天的天气，非常的好。明天的天气，也会很好。"
+
+    def speak(method: str | None, seconds: float | None) -> Speech:
+        options = SpeakOptions(guard=False, text=TextOptions(method, seconds))
+        return toy_tts.speak(text, _voice(0), seed=1, options=options)
+
+    usual, whole, at_stops = speak(None, None), speak("cut0", None), speak("cut3", 1.0)
+    assert [s.text for s in usual.segments] == [s.text for s in speak("cut5", 0.3).segments]
+    assert [s.text for s in whole.segments] == [text]
+    assert "".join(s.text for s in at_stops.segments) == text
+    assert len(at_stops.segments) == 2
+    gap = at_stops.segments[1].start - at_stops.segments[0].end
+    assert gap == pytest.approx(1.0, abs=1e-3)
+    for wrong in (TextOptions("cut6"), TextOptions(None, -0.1), TextOptions(None, 10.1)):
+        with pytest.raises(UsageError):
+            toy_tts.speak(text, _voice(0), options=SpeakOptions(text=wrong))
 
 
 def test_without_a_transcript_only_the_timbre_is_taken(toy_tts: TTS) -> None:

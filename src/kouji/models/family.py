@@ -13,12 +13,46 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from kouji.errors import UsageError
 from kouji.models.stages import SamplingOptions, SpeechModel
 from kouji.text.style import Style
 from kouji.types import Timing
 from kouji.voices import Voice
 
 Arrays = Mapping[str, NDArray[Any]]
+MAX_PAUSE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How a text is cut into segments, by families that offer a choice; None leaves it to them.
+
+    method:        the family's own name of a way to cut
+    pause_seconds: silence between segments, 0 to MAX_PAUSE_SECONDS
+    """
+
+    method: str | None = None
+    pause_seconds: float | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What was asked for, in words for a warning."""
+        asked = {
+            "a way to cut the text": self.method,
+            "a pause between segments": self.pause_seconds,
+        }
+        return tuple(name for name, value in asked.items() if value is not None)
+
+    def pause(self, usual: float) -> float:
+        """The pause in seconds, `usual` where none was asked for; UsageError out of range."""
+        seconds = usual if self.pause_seconds is None else self.pause_seconds
+        if not 0 <= seconds <= MAX_PAUSE_SECONDS:  # nor NaN
+            allowed = f"0 to {MAX_PAUSE_SECONDS:g} s"
+            raise UsageError("pause between segments out of range", seen=seconds, allowed=allowed)
+        return seconds
+
+
+AS_USUAL = TextOptions()
 
 
 @dataclass(frozen=True)
@@ -74,9 +108,17 @@ class Family(Protocol):
         ...
 
     def prepare(
-        self, text: str, voice: Voice, *, language: str | None, style: Style
+        self,
+        text: str,
+        voice: Voice,
+        *,
+        language: str | None,
+        style: Style,
+        options: TextOptions = AS_USUAL,
     ) -> PreparedText:
         """Everything about a text that can be wrong is told here, before it costs compute.
+
+        options: what the family does not offer is told in a warning
 
         raises: TextError, MarkError, UsageError
         """

@@ -43,8 +43,7 @@ def cut(text: str, method: str, *, compat: bool = True) -> str:
             and cut4 drop the marks they cut at
     raises: UsageError for another method
     """
-    if method not in METHODS:
-        raise UsageError("unknown cutting method", seen=method, allowed=", ".join(METHODS))
+    check_method(method)
     text = text.strip("\n")
     if method == "cut0":
         return "\n" if set(text) <= _SILENT else text
@@ -53,6 +52,12 @@ def cut(text: str, method: str, *, compat: bool = True) -> str:
     pieces = (_OFFICIAL if compat else _LOSSLESS)[method](text)
     silent = _CLAUSE_MARKS if method == "cut5" else _SILENT
     return "\n".join(piece for piece in pieces if not set(piece) <= silent)
+
+
+def check_method(method: str) -> None:
+    """UsageError for what is not one of METHODS."""
+    if method not in METHODS:
+        raise UsageError("unknown cutting method", seen=method, allowed=", ".join(METHODS))
 
 
 def pre_segment(text: str, language: str, method: str, *, compat: bool = True) -> list[str]:

@@ -16,15 +16,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from kouji.errors import ModelError, StyleError, TextError, VoiceError
-from kouji.models.family import Arrays, PreparedSegment, PreparedText, Timeline
+from kouji.models.family import (
+    AS_USUAL,
+    Arrays,
+    PreparedSegment,
+    PreparedText,
+    TextOptions,
+    Timeline,
+)
 from kouji.models.gpt_sovits.conditioning import Conditioning, TextFeatures
 from kouji.models.gpt_sovits.containers import read_checkpoint, require_pair
+from kouji.models.gpt_sovits.cut import check_method
 from kouji.models.gpt_sovits.decoder import T2SDecoder
 from kouji.models.gpt_sovits.directory import VoiceParts
 from kouji.models.gpt_sovits.front import MAX_TEXT_CHARACTERS, Front
-from kouji.models.gpt_sovits.marks import MarkedText, read_marks
+from kouji.models.gpt_sovits.marks import read_marks
 from kouji.models.gpt_sovits.reference import Reference, load_first, load_further
 from kouji.models.gpt_sovits.renderer import SoVITSRenderer
+from kouji.models.gpt_sovits.text.languages import MODES
 from kouji.models.gpt_sovits.text.zh_reader import official_pinyin
 from kouji.models.gpt_sovits.voice import condition, pack_conditioning, unpack_conditioning
 from kouji.models.gpt_sovits.weights import load_sovits, load_t2s, sovits_config, t2s_config
@@ -176,6 +185,10 @@ class GptSovitsFamily:
         require_pair(first, second, f"{t2s.path.name}, {sovits.path.name}")
         return first
 
+    def languages(self, voice: Voice) -> tuple[str, ...]:
+        """The modes a text of this voice may be in; they depend on its weights."""
+        return MODES[self._table_of(*self._keys(voice))]
+
     # --- texts
 
     def check_style(self, style: Style) -> tuple[str, ...]:
@@ -193,32 +206,42 @@ class GptSovitsFamily:
         return ("GPT-SoVITS takes pitch, loudness and mood from the reference, not from a style",)
 
     def prepare(
-        self, text: str, voice: Voice, *, language: str | None, style: Style
+        self,
+        text: str,
+        voice: Voice,
+        *,
+        language: str | None,
+        style: Style,
+        options: TextOptions = AS_USUAL,
     ) -> PreparedText:
         """Segments of phones with their BERT features.
 
         language: a mode of `text.languages`; None is auto
+        options:  a method of `cut`; the pause is upstream's fragment_interval
         """
-        mode, front = language or "auto", self._front(voice)
+        mode, method = language or "auto", options.method or _CUT
+        check_method(method)
+        pause_between, front = options.pause(SEGMENT_PAUSE_SECONDS), self._front(voice)
         if len(text) > MAX_TEXT_CHARACTERS:
-            front.segments(text, mode, _CUT)  # raises
+            front.segments(text, mode, method)  # raises
         marked = read_marks(text)
         segments: list[PreparedSegment] = []
         silent: list[TextError] = []
         for stretch in marked.stretches:
-            for part in _segments(front, stretch.text, mode, silent):
+            for part in _segments(front, stretch.text, mode, method, silent):
                 try:
-                    segments.append(_prepare_segment(front, marked, part, mode))
+                    features = front.features(list(marked.parts(part)), mode)
                 except TextError as error:  # nothing in it has a sound; the rest of the text may
                     silent.append(error)
+                    continue
+                segments.append(PreparedSegment(marked.shown(part), features, pause_between))
             if segments:
                 longer = segments[-1].pause_seconds + stretch.pause_seconds
                 segments[-1] = replace(segments[-1], pause_seconds=longer)
         if not segments:
             raise silent[0]
-        last = segments[-1]
-        pause = max(0.0, last.pause_seconds - SEGMENT_PAUSE_SECONDS)
-        segments[-1] = replace(last, pause_seconds=pause)
+        pause = max(0.0, segments[-1].pause_seconds - pause_between)
+        segments[-1] = replace(segments[-1], pause_seconds=pause)
         return PreparedText(tuple(segments), (*marked.warnings, *front.check(marked.plain, mode)))
 
     def _front(self, voice: Voice) -> Front:
@@ -305,18 +328,15 @@ def _find_g2pw(bert: Path) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def _segments(front: Front, text: str, mode: str, silent: list[TextError]) -> list[str]:
+def _segments(
+    front: Front, text: str, mode: str, method: str, silent: list[TextError]
+) -> list[str]:
     """The segments of a stretch; none, and why, where nothing in it has a sound."""
     try:
-        return front.segments(text, mode, _CUT)
+        return front.segments(text, mode, method)
     except TextError as error:
         silent.append(error)
         return []
-
-
-def _prepare_segment(front: Front, marked: MarkedText, text: str, mode: str) -> PreparedSegment:
-    features = front.features(list(marked.parts(text)), mode)
-    return PreparedSegment(marked.shown(text), features, SEGMENT_PAUSE_SECONDS)
 
 
 @lru_cache(maxsize=256)

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kouji.errors import StyleError, UsageError
-from kouji.models.family import Arrays, PreparedSegment, PreparedText, Timeline
+from kouji.models.family import (
+    AS_USUAL,
+    Arrays,
+    PreparedSegment,
+    PreparedText,
+    TextOptions,
+    Timeline,
+)
 from kouji.models.mini.config import FRAME_RATE_HZ, SAMPLE_RATE
 from kouji.models.mini.frontend import phone_name
 from kouji.models.mini.plan import Plan
@@ -79,15 +86,22 @@ class MiniFamily:
         return ()
 
     def prepare(
-        self, text: str, voice: Voice, *, language: str | None, style: Style
+        self,
+        text: str,
+        voice: Voice,
+        *,
+        language: str | None,
+        style: Style,
+        options: TextOptions = AS_USUAL,
     ) -> PreparedText:
-        """Segments of phones with their marks."""
+        """Segments of phones with their marks; where they are cut, and the pauses, are its own."""
         if language is not None and language not in LANGUAGES:
             allowed = ", ".join(LANGUAGES)
             raise UsageError("mini does not speak this language", seen=language, allowed=allowed)
         analysis = analyse(text, language=LANGUAGES.get(language or ""), events=EVENTS)
         segments = tuple(PreparedSegment(part.text, part) for part in analysis.segments)
-        return PreparedText(segments, analysis.warnings)
+        ignored = tuple(f"mini offers no choice of {name}" for name in options.names)
+        return PreparedText(segments, (*analysis.warnings, *ignored))
 
     @contextmanager
     def hold(self, voice: Voice) -> Iterator[SpeechModel]:
