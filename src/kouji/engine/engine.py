@@ -63,6 +63,11 @@ class Engine:
         return self._worker.fault is None
 
     @property
+    def is_closed(self) -> bool:
+        """It takes no more requests, because it was closed."""
+        return self._worker.is_closing
+
+    @property
     def fault(self) -> str | None:
         """Why the engine is not healthy."""
         return self._worker.fault

@@ -96,6 +96,11 @@ class Worker:
                 self._trace.moment(job.arrived, "arrive", job.request.id)
         self.wake()
 
+    @property
+    def is_closing(self) -> bool:
+        """Jobs are ended, and no more are taken."""
+        return self._is_closing
+
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="kouji-engine", daemon=True)
         try:
