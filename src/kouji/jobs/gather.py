@@ -1,0 +1,107 @@
+"""The end of a job: its lines gathered into one sound, subtitles and the manifest.
+
+May be done any number of times; each file appears whole, and is the same each time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kouji.audio.labels import label_tags
+from kouji.errors import KoujiError
+from kouji.jobs.folder import JobFolder, sync_folder, unwritable
+from kouji.jobs.job import JobOptions, JobResult
+from kouji.jobs.joined import Placed, place, write_joined
+from kouji.jobs.manifest import NAME, write_manifest
+from kouji.jobs.spoken import SpokenLine
+from kouji.subtitles import FORMATS, save_subtitles
+from kouji.types import Timing
+
+JOINED = "joined"
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """How many lines have sound, and how many never will."""
+
+    num_spoken: int
+    num_failed: int
+
+
+def gather(folder: JobFolder, options: JobOptions, produce_id: int) -> Gathered:
+    """Write joined sound, subtitles and manifest; nothing joined where no line has sound.
+
+    raises: JobError where the disk refuses
+    """
+    try:
+        lines = spoken_lines(folder)
+        placed = place(lines)
+        if placed:
+            by_number = {line.number: line for line in lines}
+            write_joined(
+                folder.result / f"{JOINED}.{options.format}",
+                placed,
+                lambda number: folder.sound(by_number[number]),
+                format=options.format,
+                tags=label_tags(f"{produce_id:08x}"),
+                lufs=options.lufs,
+            )
+            _write_subtitles(folder, options, placed, by_number)
+        write_manifest(folder, {item.number: item for item in placed}, with_text=options.with_text)
+        sync_folder(folder.result)
+    except KoujiError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise unwritable(error.__cause__, folder.result) from error
+    except OSError as error:
+        raise unwritable(error, folder.result) from error
+    return Gathered(len(placed), sum(not line.is_spoken for line in lines))
+
+
+def write_standing(folder: JobFolder, options: JobOptions) -> None:
+    """The manifest of a job that stops on its way. raises: OSError"""
+    placed = {item.number: item for item in place(spoken_lines(folder))}
+    write_manifest(folder, placed, with_text=options.with_text)
+
+
+def spoken_lines(folder: JobFolder) -> list[SpokenLine]:
+    """Every line something became of, in the order of the file."""
+    found = (folder.load(number) for number in sorted(folder.states()))
+    return [line for line in found if line is not None]
+
+
+def result_of(folder: JobFolder, options: JobOptions) -> JobResult:
+    """Which files of a result are there."""
+
+    def there(name: str) -> Path | None:
+        path = folder.result / name
+        return path if path.is_file() else None
+
+    subtitles = {name: there(f"{JOINED}.{name}") for name in FORMATS}
+    return JobResult(
+        folder=folder.result,
+        lines=folder.result / "lines",
+        joined=there(f"{JOINED}.{options.format}"),
+        manifest=there(NAME),
+        subtitles={name: path for name, path in subtitles.items() if path},
+    )
+
+
+def _write_subtitles(
+    folder: JobFolder,
+    options: JobOptions,
+    placed: list[Placed],
+    lines: dict[int, SpokenLine],
+) -> None:
+    """Words of all lines on the joined timeline, with the punctuation of the text."""
+    if not options.subtitles:
+        return
+    words: list[Timing] = []
+    for item in placed:
+        words += lines[item.number].timings(item.start)
+    words.sort(key=lambda word: word.start)
+    texts = {number: line.text for number, line in folder.all_lines()}
+    text = "\n".join(texts[item.number] for item in placed)
+    for name in options.subtitles:
+        save_subtitles(folder.result / f"{JOINED}.{name}", words, text=text)
