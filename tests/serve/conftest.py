@@ -49,6 +49,24 @@ def live(serve: Callable[[Settings], Live], settings: Settings) -> Live:
     return serve(settings)
 
 
+@pytest.fixture(scope="session")
+def shared_live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One server for all tests that only speak: starting one costs more than they do."""
+
+    def open_toys(settings: Settings) -> ModelPool:
+        from tiny_mini import make_tiny_checkpoint
+
+        from kouji.api import TTS
+
+        family = MiniFamily(make_tiny_checkpoint(), precision="float32")
+        engine = Engine(EngineSettings.from_settings(settings))
+        return ModelPool({"mini": TTS(family, settings, engine)}, engine)
+
+    home = tmp_path_factory.mktemp("shared-home")
+    with Running(Settings(home=home, threads=1, serve_seats=4), open_toys) as live:
+        yield live
+
+
 @pytest.fixture
 def client(live: Live) -> Iterator[httpx.Client]:
     """A client of `live`."""

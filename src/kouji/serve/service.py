@@ -11,21 +11,24 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
 from kouji.config import Settings
-from kouji.errors import EngineFailed, KoujiError, Overloaded, StyleError, TooLarge
+from kouji.errors import ConsentError, EngineFailed, KoujiError, Overloaded, StyleError, TooLarge
 from kouji.serve.caller import LOCAL, Caller
 from kouji.serve.gate import Gate
 from kouji.serve.metrics import Metrics
 from kouji.serve.models import Chosen, ModelPool, open_models
+from kouji.serve.references import InlineReference, References
 from kouji.serve.utterance import Facts, Utterance
 from kouji.serve.voicebook import VoiceBook
 from kouji.voices import Voice
+from kouji.voices.consent import Consent
 
 if TYPE_CHECKING:
+    from kouji.models.family import Family
     from kouji.speaking import SpeakOptions, SpeechStream
     from kouji.text.style import Style
 
@@ -38,24 +41,27 @@ _LOADING_SECONDS = 5.0
 class SpeakCall:
     """One text to speak, as a dialect understood it.
 
+    voice:    one the caller may use (`Service.voice`), or a recording sent along
     model:    a `Chosen` model, or a name; None takes the default
-    style:    plain words
+    style:    plain words, or a Style
     speed:    factor on top of the style
     is_style_strict: words without meaning are an error, else a warning (other services' clients
               send prose)
     in_chunks: False where nobody listens before the end
+    produce_id: of the work this is a part of; None makes one of its own
     options:  its client and deadline are the service's own
     """
 
     text: str
-    voice: Voice
+    voice: Voice | InlineReference
     model: Chosen | str | None = None
-    style: str | None = None
+    style: str | Style | None = None
     speed: float = 1.0
     is_style_strict: bool = True
     seed: int = 0
     language: str | None = None
     in_chunks: bool = True
+    produce_id: int | None = None
     options: SpeakOptions | None = None
     warnings: tuple[str, ...] = field(default=())
 
@@ -72,6 +78,7 @@ class Service:
         """
         self.settings = settings
         self.voices, self.metrics = VoiceBook(settings), Metrics()
+        self.references = References(settings, _no_consents)
         seats = settings.serve_seats or _SEATS[_device_kind(settings.device)]
         self.gate = Gate(seats, settings.serve_queue)
         self._open_pool = open_pool
@@ -154,26 +161,51 @@ class Service:
         caller.require("speak")
         chosen = self._choose(call)
         self.check_text(call.text)
+        if isinstance(call.voice, InlineReference):
+            self.references.check(call.voice, caller)
         self.gate.check()
         seat = await self.gate.enter(caller.id)
         try:
-            left = self.settings.request_seconds - (time.monotonic() - began)
-            stream, warnings = await self.in_thread(_open_stream, chosen, call, caller, left)
+            opened = await self.in_thread(self._open, chosen, call, caller, began)
         except BaseException:
             seat.leave()
             raise
+        utterance = Utterance(opened.stream, opened.facts, seat, self.metrics, began)
+        await utterance.start()
+        return utterance
+
+    def _open(self, chosen: Chosen, call: SpeakCall, caller: Caller, began: float) -> _Opened:
+        """Everything up to the engine's queue; runs in a thread."""
+        from kouji.speaking import SpeakOptions
+
+        voice = call.voice
+        if isinstance(voice, InlineReference):
+            voice = self.references.voice(voice, caller)
+        style, warnings = _style(call, chosen.tts.family)
+        left = self.settings.request_seconds - (time.monotonic() - began)
+        options = replace(
+            call.options or SpeakOptions(), client=caller.id, deadline_seconds=max(0.001, left)
+        )
+        stream = chosen.tts.stream(
+            call.text,
+            voice,
+            style=style,
+            seed=call.seed,
+            language=call.language,
+            options=options,
+            in_chunks=call.in_chunks,
+            produce_id=call.produce_id,
+        )
         facts = Facts(
             chosen.name,
-            call.voice.name,
+            voice.name,
             call.seed,
             stream.sample_rate,
             stream.produce_id,
             (*call.warnings, *warnings, *stream.warnings),
             chosen.is_substitute,
         )
-        utterance = Utterance(stream, facts, seat, self.metrics, began)
-        await utterance.start()
-        return utterance
+        return _Opened(stream, facts)
 
     def check_text(self, text: str) -> None:
         """Refuse a text beyond the operator's limit; TooLarge."""
@@ -189,50 +221,29 @@ class Service:
     def _choose(self, call: SpeakCall) -> Chosen:
         if isinstance(call.model, Chosen):
             return call.model
-        return self.models.choose(call.model, call.voice)
+        voice = None if isinstance(call.voice, InlineReference) else call.voice
+        return self.models.choose(call.model, voice)
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run what computes or reads files beside the event loop, a few at a time."""
         return await anyio.to_thread.run_sync(function, *arguments, limiter=self._threads)
 
 
-def _open_stream(
-    chosen: Chosen, call: SpeakCall, caller: Caller, seconds: float
-) -> tuple[SpeechStream, tuple[str, ...]]:
-    """Everything up to the engine's queue, and warnings about the style; runs in a thread."""
-    from kouji.speaking import SpeakOptions
+class _Opened(NamedTuple):
+    """A request the engine has taken."""
 
-    style, warnings = _style(call)
-    options = replace(
-        call.options or SpeakOptions(), client=caller.id, deadline_seconds=max(0.001, seconds)
-    )
-    stream = chosen.tts.stream(
-        call.text,
-        call.voice,
-        style=style,
-        seed=call.seed,
-        language=call.language,
-        options=options,
-        in_chunks=call.in_chunks,
-    )
-    return stream, warnings
+    stream: SpeechStream
+    facts: Facts
 
 
-def _style(call: SpeakCall) -> tuple[Style, tuple[str, ...]]:
+def _style(call: SpeakCall, family: Family) -> tuple[Style, tuple[str, ...]]:
     """The wish for a style with the speed on top of it, both kept within what styles allow."""
-    from kouji.text.style import RATE_RANGE, Style, parse_style
+    from kouji.text.style import RATE_RANGE, Style
 
-    warnings: tuple[str, ...] = ()
-    try:
-        style = parse_style(call.style) if call.style else Style()
-    except StyleError as error:
-        if call.is_style_strict:
-            raise
-        style, warnings = Style(), (str(error),)
-    if not call.is_style_strict and style == Style(text=style.text, unknown=style.unknown):
-        if style.unknown:
-            warnings = (f"style words without meaning: {', '.join(style.unknown)}",)
-        style = replace(style, unknown=())
+    if isinstance(call.style, Style):
+        style, warnings = call.style, tuple[str, ...]()
+    else:
+        style, warnings = _read_style(call, family)
     if call.speed != 1.0:
         rate = style.rate * call.speed
         held = min(RATE_RANGE[1], max(RATE_RANGE[0], rate))
@@ -240,6 +251,32 @@ def _style(call: SpeakCall) -> tuple[Style, tuple[str, ...]]:
             warnings += (f"speed {rate:g} is beyond what is spoken; {held:g} was taken",)
         style = replace(style, rate=held)
     return style, warnings
+
+
+def _read_style(call: SpeakCall, family: Family) -> tuple[Style, tuple[str, ...]]:
+    """Plain words as a style; prose that is not meant for us becomes a warning, never an error."""
+    from kouji.text.style import Style, parse_style
+
+    assert not isinstance(call.style, Style)
+    if not call.style:
+        return Style(), ()
+    if call.is_style_strict:
+        return parse_style(call.style), ()
+    try:
+        style = parse_style(call.style)
+        family.check_style(style)
+    except StyleError as error:
+        return Style(), (str(error),)
+    if style != Style(text=style.text, unknown=style.unknown):
+        return style, ()
+    words = ", ".join(style.unknown)
+    return Style(), (f"style words without meaning: {words}",) if words else ()
+
+
+def _no_consents(number: str, caller: Caller, voice: Voice) -> Consent:
+    """Where no consents are kept, none is found."""
+    del caller, voice
+    raise ConsentError("no such consent", reason="missing", seen=number[:100])
 
 
 def _device_kind(name: str) -> str:

@@ -7,12 +7,14 @@ encoding carries the labels; the watermark is in the samples already.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import anyio
 import numpy as np
 
 from kouji.audio.encode import Encoder, encode_bytes
@@ -20,11 +22,12 @@ from kouji.audio.labels import label_tags
 from kouji.errors import Cancelled, KoujiError
 from kouji.serve.gate import Seat
 from kouji.serve.metrics import Metrics
-from kouji.types import Samples, Speech
+from kouji.types import Audio, Samples, Speech
 
 if TYPE_CHECKING:
     from kouji.speaking import SpeechChunk, SpeechStream
 
+_CHEAP_FORMATS = ("wav", "pcm")
 _LONGEST_HEADER = 2000  # characters of warnings
 
 
@@ -108,17 +111,22 @@ class Utterance:
 
     async def encoded(self, format: str, *, bit_rate: int | None = None) -> AsyncIterator[bytes]:
         """The sound as a stream of one format, each chunk as soon as it is there."""
-        encoder = Encoder(format, self.facts.sample_rate, tags=self.tags, bit_rate=bit_rate)
+        writer = SoundWriter(self, format, bit_rate=bit_rate)
         async with aclosing(self.chunks()) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
-                if data := encoder.write(chunk.samples):
+                if data := await writer.write(chunk.samples):
                     yield data
-        yield encoder.close()
+        if data := await writer.close():
+            yield data
 
     async def file(self, format: str, *, bit_rate: int | None = None) -> bytes:
         """The sound as one whole file, sizes in its header right."""
-        speech = await self.whole()
-        return encode_bytes(speech.audio, format, self.tags, bit_rate=bit_rate)
+        return await self.encode((await self.whole()).audio, format, bit_rate=bit_rate)
+
+    async def encode(self, audio: Audio, format: str, *, bit_rate: int | None = None) -> bytes:
+        """Sound of this utterance as a file with its labels."""
+        encode = partial(encode_bytes, bit_rate=bit_rate)
+        return await _beside(format, encode, audio, format, self.tags)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -146,6 +154,37 @@ class Utterance:
 
     def __del__(self) -> None:
         self.close()
+
+
+class SoundWriter:
+    """Encodes chunks of one utterance, or of several that are one work."""
+
+    def __init__(self, first: Utterance, format: str, *, bit_rate: int | None = None) -> None:
+        """first: whose labels and rate the stream has"""
+        self._format, self._rate = format, first.facts.sample_rate
+        self._encoder = Encoder(format, self._rate, tags=first.tags, bit_rate=bit_rate)
+        self._num_samples = 0
+
+    @property
+    def seconds(self) -> float:
+        """Sound written so far."""
+        return self._num_samples / self._rate
+
+    async def write(self, samples: Samples) -> bytes:
+        """(samples,) float32 -> the bytes that are ready by now."""
+        self._num_samples += len(samples)
+        return await _beside(self._format, self._encoder.write, samples)
+
+    async def close(self) -> bytes:
+        """The rest."""
+        return await _beside(self._format, self._encoder.close)
+
+
+async def _beside(format: str, encode: Callable[..., bytes], *arguments: Any) -> bytes:
+    """What `encode` returns; formats that cost computing do so beside the event loop."""
+    if format in _CHEAP_FORMATS:
+        return encode(*arguments)
+    return await anyio.to_thread.run_sync(encode, *arguments)
 
 
 def to_pcm16(samples: Samples) -> bytes:

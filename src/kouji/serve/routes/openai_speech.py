@@ -1,61 +1,74 @@
-"""OpenAI's dialect: `POST /v1/audio/speech`."""
+"""OpenAI's dialect: `POST /v1/audio/speech`, with what Kouji adds to it.
+
+The sound is sent while it is made: as a file, or as server-sent events. With word timestamps the
+whole answer is one JSON object. docs/api.md describes every field.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, Field
+from fastapi.responses import JSONResponse
 
+from kouji.errors import UsageError
 from kouji.serve.access import caller_of, service_of
 from kouji.serve.caller import Caller
 from kouji.serve.leaving import SpeechResponse, while_connected
-from kouji.serve.service import SpeakCall
+from kouji.serve.payload import describe, read_body
+from kouji.serve.routes.answers import MEDIA_TYPES, SPEECH_ERRORS, Answers
+from kouji.serve.routes.speech_body import SpeechBody, speak_call
+from kouji.serve.routes.speech_events import events, whole_as_json
 
 router = APIRouter(tags=["openai"])
-MEDIA_TYPES = {
-    "mp3": "audio/mpeg",
-    "opus": "audio/ogg",
-    "aac": "audio/aac",
-    "flac": "audio/flac",
-    "wav": "audio/wav",
-    "pcm": "audio/pcm",
-}
+_ANSWERS: Answers = {
+    200: {
+        "description": "The sound, events with it, or with its timestamps as JSON.",
+        "content": {
+            **{media: {"schema": {"type": "string", "format": "binary"}}
+               for media in MEDIA_TYPES.values()},
+            "text/event-stream": {"schema": {"type": "string"}},
+            "application/json": {"schema": {"type": "object"}},
+        },
+    }
+}  # fmt: skip
 
 
-class VoiceId(BaseModel):
-    """A voice by its id."""
-
-    id: str
-
-
-class SpeechBody(BaseModel):
-    """What OpenAI's clients send."""
-
-    model: str = "default"
-    input: str
-    voice: str | VoiceId = "sample"
-    instructions: str | None = None
-    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
-    speed: Annotated[float, Field(ge=0.25, le=4.0)] = 1.0
-
-
-@router.post("/v1/audio/speech", response_class=Response)
-async def speech(
-    request: Request, body: SpeechBody, caller: Annotated[Caller, Depends(caller_of)]
-) -> Response:
-    """Speak a text; the sound is sent while it is made."""
+@router.post(
+    "/v1/audio/speech",
+    response_class=Response,
+    responses={**_ANSWERS, **SPEECH_ERRORS},
+    openapi_extra=describe(SpeechBody, files=("ref_audio",)),
+)
+async def speech(request: Request, caller: Annotated[Caller, Depends(caller_of)]) -> Response:
+    """Speak a text."""
     service = service_of(request)
-    name = body.voice if isinstance(body.voice, str) else body.voice.id
-    voice = await service.voice(name, caller)
-    call = SpeakCall(
-        body.input,
-        voice,
-        model=body.model,
-        style=body.instructions,
-        speed=body.speed,
-        is_style_strict=False,
+    caller.require("speak")
+    service.gate.check()
+    body, files = await read_body(request, SpeechBody, service.references.max_bytes)
+    stream_format = _stream_format(body)
+    call = await while_connected(
+        request, speak_call(service, body, caller, upload=files.get("ref_audio"))
     )
+    if stream_format == "json":
+        return JSONResponse(
+            *await while_connected(request, whole_as_json(service, call, caller, body))
+        )
     utterance = await while_connected(request, service.speak(call, caller))
+    if stream_format == "sse":
+        return SpeechResponse(utterance, events(utterance, call, body), "text/event-stream",
+                              {"Cache-Control": "no-store"})  # fmt: skip
     content = utterance.encoded(body.response_format)
     return SpeechResponse(utterance, content, MEDIA_TYPES[body.response_format])
+
+
+def _stream_format(body: SpeechBody) -> str:
+    """How the answer is sent; raw sound has no place for timestamps."""
+    if body.stream_format == "audio" and body.timestamp_granularities:
+        raise UsageError(
+            "sound alone cannot carry timestamps",
+            seen="stream_format audio with timestamp_granularities",
+            allowed="sse or json",
+            cure="leave stream_format out to get one JSON object",
+        )
+    return body.stream_format or ("json" if body.timestamp_granularities else "audio")
