@@ -129,6 +129,7 @@ class TTS:
         self._conditionings: OrderedDict[tuple[str, str], _Heard] = OrderedDict()
         self._leave = Leave(settings.home, settings.consent_policy)
         self._lock = threading.Lock()
+        self.num_voice_hits = self.num_voice_misses = 0  # conditionings found in memory, or not
         self.sample_rate = family.sample_rate
         self.precision = family.precision
         self.identity = f"{family.name}@{family.weights_hash()}"
@@ -364,9 +365,11 @@ class TTS:
         with self._lock:
             if key in self._conditionings:
                 self._conditionings.move_to_end(key)
+                self.num_voice_hits += 1
                 return self._conditionings[key].conditioning
         conditioning = self._stored_conditioning(voice, model)
         with self._lock:
+            self.num_voice_misses += 1
             self._conditionings[key] = _Heard(voice.content_hash, conditioning)
             while len(self._conditionings) > _CACHED_VOICES:
                 self._conditionings.popitem(last=False)
