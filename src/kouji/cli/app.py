@@ -12,6 +12,7 @@ from kouji.cli.bench import bench
 from kouji.cli.check_machine import doctor
 from kouji.cli.cut import slice_recording
 from kouji.cli.demo import demo
+from kouji.cli.job import job_app
 from kouji.cli.judge import evaluate
 from kouji.cli.load_check import load_check
 from kouji.cli.marks import watermark_app
@@ -54,6 +55,7 @@ def _main(
 
 app.command("say")(say)
 app.add_typer(voice_app, name="voice")
+app.add_typer(job_app, name="job")
 app.command("demo")(demo)
 app.command("pull")(pull)
 app.command("load-check")(load_check)

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from kouji.api import TTS
 from kouji.audio.loudness import REFERENCE_LUFS
-from kouji.voices import Voice
+
+if TYPE_CHECKING:
+    from kouji.api import TTS
+    from kouji.voices import Voice
 
 
 class JobState(StrEnum):
