@@ -30,6 +30,20 @@ ARROWS: dict[str, set[str]] = {
     "machine": {"types", "errors", "config"},
     "compatibility": {"machine"},
     "doctor": {"types", "errors", "config", "machine", "compatibility", "models"},
+    "notice": {"types", "errors", "config", "audio", "text"},
+    "speech_request": {"types", "errors", "config", "text", "voices", "models"},
+    "last_stage": {
+        "types",
+        "errors",
+        "config",
+        "audio",
+        "text",
+        "voices",
+        "models",
+        "engine",
+        "notice",
+        "speech_request",
+    },
     "speaking": {
         "types",
         "errors",
@@ -40,6 +54,9 @@ ARROWS: dict[str, set[str]] = {
         "voices",
         "models",
         "engine",
+        "notice",
+        "speech_request",
+        "last_stage",
     },
     "api": {
         "types",
@@ -51,12 +68,17 @@ ARROWS: dict[str, set[str]] = {
         "voices",
         "models",
         "engine",
+        "notice",
+        "speech_request",
+        "last_stage",
         "speaking",
     },
 }
+ARROWS["verification"] = {"types", "errors", "config", "audio", "text", "voices", "models"}
 ARROWS["jobs"] = {*ARROWS["api"], "api"}
 ARROWS["evaluate"] = {*ARROWS["api"], "train", "api", "machine"}
 ARROWS["serve"] = {*ARROWS["jobs"], "jobs", "machine", "compatibility", "doctor", "train"}
+ARROWS["serve"].add("verification")
 ARROWS["cli"] = set(ARROWS) - {"cli"}
 
 # Doors: conveniences that open a later room when they are called, never when imported.

@@ -20,7 +20,10 @@ def path(tmp_path: Path) -> Path:
 
 
 def fill(path: Path, count: int) -> list[str]:
-    return [audit.append(path, "say", voice=f"hash-{i}", watermark=f"{i:08x}") for i in range(count)]
+    return [
+        audit.append(path, "say", voice=f"hash-{index}", watermark=f"{index:08x}")
+        for index in range(count)
+    ]
 
 
 def lines_of(path: Path) -> list[str]:

@@ -99,7 +99,7 @@ def revoke(
         recording_hash=str(consent.get("recording_hash") or ""),
         reason=reason,
         by=by,
-        dropped=tuple(dropped),
+        dropped=dropped,
         memory=memory,
     )
     receipt = Receipt(**{**vars(draft), "sha256": draft.digest()})

@@ -138,7 +138,7 @@ class VoiceStore:
         if recording is None:
             (folder / "consent.recording").unlink(missing_ok=True)
 
-    def drop_conditionings(self, name: str) -> list[str]:
+    def drop_conditionings(self, name: str) -> tuple[str, ...]:
         """Remove what models computed from a voice; the names of the files that are gone."""
         dropped = []
         for path in sorted(self._find(name).glob("*.safetensors")):
@@ -149,7 +149,7 @@ class VoiceStore:
             except OSError as error:
                 raise _unwritable(path, error) from error
             dropped.append(path.name)
-        return dropped
+        return tuple(dropped)
 
     def __contains__(self, name: str) -> bool:
         return self.locate(name) is not None
