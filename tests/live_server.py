@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
-import uvicorn
 
 from kouji.config import Settings
-from kouji.serve.app import create_app
 from kouji.serve.models import ModelPool
+from kouji.serve.run import Server, listen, make_server
 from kouji.serve.service import Service
 
 
@@ -22,42 +21,27 @@ class Live:
 
     url: str
     service: Service
+    server: Server
 
     def client(self, **options: Any) -> httpx.Client:
         """An HTTP client of its own; close it."""
         return httpx.Client(base_url=self.url, timeout=60, **options)
 
 
-class _Server(uvicorn.Server):
-    """Tells when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listens = threading.Event()
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.listens.set()
-
-
 class Running:
     """A server for as long as the `with` block lasts."""
 
     def __init__(self, settings: Settings, open_pool: Callable[[Settings], ModelPool]) -> None:
-        self._service = Service(replace(settings, port=0), open_pool)
-        config = uvicorn.Config(
-            create_app(self._service), port=0, log_level="warning", lifespan="on", loop="asyncio"
-        )
-        self._server = _Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._server = make_server(replace(settings, port=0), open_pool)
+        sockets = listen(settings.host, 0)
+        self._port = sockets[0].getsockname()[1]
+        self._thread = threading.Thread(target=self._server.run, args=(sockets,), daemon=True)
 
     def __enter__(self) -> Live:
         self._thread.start()
         assert self._server.listens.wait(60), "the server did not start"
-        port = self._server.servers[0].sockets[0].getsockname()[1]
-        live = Live(f"http://127.0.0.1:{port}", self._service)
-        self._service.loaded.wait(60)
-        return live
+        self._server.service.loaded.wait(60)
+        return Live(f"http://127.0.0.1:{self._port}", self._server.service, self._server)
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True

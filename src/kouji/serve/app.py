@@ -1,6 +1,7 @@
 """The app: routes of every dialect around one service, errors as answers, nothing else.
 
-What stands around each request (ids, limits, logs) is pure ASGI in `around`.
+What stands around each request is pure ASGI, from the outside in: `around` (ids, log), CORS where
+the operator wants it, `door` (who may come in), `bodies` (limits).
 """
 
 from __future__ import annotations
@@ -13,15 +14,27 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 
 import kouji
 from kouji.errors import KoujiError
+from kouji.serve.around import CLIENT_LEFT, Around
+from kouji.serve.bodies import Bodies
+from kouji.serve.door import Door, RouteTable
+from kouji.serve.flights import Flights
+from kouji.serve.origins import listed
 from kouji.serve.problems import RESPONSES, Problem, problem_of
+from kouji.serve.quotas import FLUSH_SECONDS
+from kouji.serve.record import current
 from kouji.serve.routes import health, openai_speech
 from kouji.serve.service import Service
 
-CLIENT_LEFT = 499  # nobody reads it; it names the end in logs and figures
+DIALECTS = (health, openai_speech)
+_CORS_EXPOSED = ("X-Request-Id", "Retry-After", "X-AI-Generated", "X-Kouji-Watermark",
+                 "X-Kouji-Model", "X-Kouji-Model-Substitute", "X-Kouji-Voice", "X-Kouji-Seed",
+                 "X-Kouji-Warnings")  # fmt: skip
+_DAY_SECONDS = 86400
 
 
 def create_app(service: Service) -> FastAPI:
@@ -29,19 +42,29 @@ def create_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.ensure_future(service.start())
+        loading = app.state.loading = asyncio.ensure_future(service.start())
+        writing = asyncio.ensure_future(_write_quotas(service))
         try:
             yield
         finally:
-            loading.cancel()
-            with suppress(asyncio.CancelledError, KoujiError):
-                await loading
+            for task in (loading, writing):
+                task.cancel()
+                with suppress(asyncio.CancelledError, KoujiError):
+                    await task
             await service.close()
 
-    app = FastAPI(title="Kouji", version=kouji.__version__, lifespan=life, responses=RESPONSES)
-    app.state.service = service
-    for module in (health, openai_speech):
+    app = FastAPI(
+        title="Kouji",
+        version=kouji.__version__,
+        lifespan=life,
+        responses=RESPONSES,
+        docs_url=None,  # their pages load scripts from elsewhere; /openapi.json is ours
+        redoc_url=None,
+    )
+    app.state.service, app.state.flights = service, Flights()
+    for module in DIALECTS:
         app.include_router(module.router)
+    _surround(app, service)
     app.add_exception_handler(KoujiError, _kouji_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -49,8 +72,33 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
+def _surround(app: FastAPI, service: Service) -> None:
+    """Put the layers around the routes; the last one added is the outermost."""
+    routes = RouteTable(route for module in DIALECTS for route in module.router.routes)
+    app.add_middleware(Bodies, settings=service.settings)
+    app.add_middleware(Door, service=service, routes=routes, flights=app.state.flights)
+    if origins := listed(service.settings.cors_origins):
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-Api-Key", "X-Request-Id"],
+            expose_headers=list(_CORS_EXPOSED),
+            max_age=_DAY_SECONDS,
+        )
+    app.add_middleware(Around, metrics=service.metrics, log_text=service.settings.log_text)
+
+
+async def _write_quotas(service: Service) -> None:
+    """Write what keys have used up now and then, for as long as the server runs."""
+    while True:
+        await asyncio.sleep(FLUSH_SECONDS)
+        await service.in_thread(service.admission.quotas.flush)
+
+
 def answer(problem: Problem) -> JSONResponse:
     """A problem in OpenAI's shape."""
+    current().failed(problem.status, problem.code)
     return JSONResponse(problem.body(), problem.status, problem.headers())
 
 

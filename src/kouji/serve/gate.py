@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from kouji.errors import Overloaded
+from kouji.errors import DeadlineExceeded, Overloaded
 
 QUEUE_PER_SEAT = 4
 _SMOOTHING = 0.1  # of the mean time a seat is held: about the last ten count
@@ -47,16 +47,13 @@ class Gate:
         clock: seconds that never go back
         """
         self.seats, self.queue = seats, queue or QUEUE_PER_SEAT * seats
-        self.num_inside = 0
+        self.num_inside = self.num_waiting = 0  # plain numbers: figures read them in a thread
         self._clock = clock
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._mean_seconds = _FIRST_GUESS_SECONDS
         self._is_closed = False
-
-    @property
-    def num_waiting(self) -> int:
-        """Requests that wait for a seat."""
-        return sum(len(line) for line in self._waiting.values())
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     @property
     def is_full(self) -> bool:
@@ -87,16 +84,28 @@ class Gate:
                 cure="send the request again later",
             )
 
-    async def enter(self, client: str) -> Seat:
+    async def empty(self) -> None:
+        """Return when nobody is inside; whoever waits gets in before that."""
+        await self._empty.wait()
+
+    async def enter(self, client: str, seconds: float | None = None) -> Seat:
         """Wait for a seat, in turn with other clients.
 
-        raises: Overloaded at once if there is no room to wait
+        seconds: to wait at most; None for ever
+        raises:  Overloaded at once if there is no room to wait, DeadlineExceeded
         """
         self.check()
         if self.num_inside >= self.seats or self._waiting:
-            await self._wait(client)
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wait(client)
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    "no seat became free in time", allowed=f"{seconds:g} s"
+                ) from None
         else:
             self.num_inside += 1
+            self._empty.clear()
         entered = self._clock()
         return Seat(lambda: self._left(self._clock() - entered))
 
@@ -104,16 +113,24 @@ class Gate:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line = self._waiting.setdefault(client, deque())
         line.append(turn)
+        self.num_waiting += 1
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._release()  # the seat came in the very moment the caller left
             else:
-                line.remove(turn)
-                if not line and self._waiting.get(client) is line:
-                    del self._waiting[client]
+                self._forget(client, turn)
             raise
+
+    def _forget(self, client: str, turn: asyncio.Future[None]) -> None:
+        """Take who gave up out of its line, unless its turn came between giving up and this."""
+        line = self._waiting.get(client, deque())
+        if turn in line:
+            line.remove(turn)
+            self.num_waiting -= 1
+        if not line:
+            self._waiting.pop(client, None)
 
     def _left(self, held_seconds: float) -> None:
         self._mean_seconds += _SMOOTHING * (held_seconds - self._mean_seconds)
@@ -124,9 +141,12 @@ class Gate:
         while self._waiting:
             client, line = self._waiting.popitem(last=False)
             turn = line.popleft()
+            self.num_waiting -= 1
             if line:
                 self._waiting[client] = line  # behind the others now
             if not turn.done():
                 turn.set_result(None)
                 return
         self.num_inside -= 1
+        if self.num_inside == 0:
+            self._empty.set()

@@ -1,12 +1,19 @@
 """What the server counts, for Prometheus: requests, waiting, first audio, speed, tokens, memory.
 
 Each server has a registry of its own, so that several can live in one process (tests do).
-Figures of the engine are read when they are asked for.
+Figures of the engine and of this machine are read when they are asked for (`figures`).
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FIRST_AUDIO_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)  # seconds
@@ -19,9 +26,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         registry = self.registry
+        ProcessCollector(registry=registry)  # memory, processor time, open files
         self._requests = Counter(
-            "kouji_requests", "HTTP requests by route and result", ("route", "result"),
-            registry=registry,
+            "kouji_requests", "HTTP requests by route and how they ended",
+            ("route", "status", "result"), registry=registry,
         )  # fmt: skip
         self._first_audio = Histogram(
             "kouji_first_audio_seconds", "From the request to its first sound", ("model",),
@@ -34,14 +42,29 @@ class Metrics:
         self._speech = Counter(
             "kouji_speech_seconds", "Seconds of speech made", ("model",), registry=registry
         )
+        self._underruns = Counter(
+            "kouji_stream_underruns", "Chunks made only after those before them had been played",
+            ("model",), registry=registry,
+        )  # fmt: skip
         self._ended = Counter(
             "kouji_utterances", "Utterances by how they ended", ("model", "result"),
             registry=registry,
         )  # fmt: skip
 
-    def request_ended(self, route: str, status: int) -> None:
-        """Count an HTTP request under its route's template."""
-        self._requests.labels(route, str(status)).inc()
+    def watch(self, figures: Collector) -> None:
+        """Show these figures too, read anew for every page."""
+        self.registry.register(figures)
+
+    def request_ended(self, route: str, status: int, result: str) -> None:
+        """Count an HTTP request under its route's template.
+
+        result: as in its log line: finished, refused, failed, left, timeout
+        """
+        self._requests.labels(route, str(status), result).inc()
+
+    def ran_dry(self, model: str, num_underruns: int) -> None:
+        """Chunks of a stream came later than a listener needed them."""
+        self._underruns.labels(model).inc(num_underruns)
 
     def first_audio(self, model: str, seconds: float) -> None:
         """The first sound of an utterance was ready."""

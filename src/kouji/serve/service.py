@@ -17,10 +17,13 @@ import anyio
 
 from kouji.config import Settings
 from kouji.errors import ConsentError, EngineFailed, KoujiError, Overloaded, StyleError, TooLarge
-from kouji.serve.caller import LOCAL, Caller
+from kouji.serve.admission import Admission
+from kouji.serve.caller import Caller
+from kouji.serve.figures import ServiceFigures
 from kouji.serve.gate import Gate
 from kouji.serve.metrics import Metrics
 from kouji.serve.models import Chosen, ModelPool, open_models
+from kouji.serve.record import current
 from kouji.serve.references import InlineReference, References
 from kouji.serve.utterance import Facts, Utterance
 from kouji.serve.voicebook import VoiceBook
@@ -70,17 +73,24 @@ class Service:
     """Everything a running server has; the dialects, the studio and the jobs call it."""
 
     def __init__(
-        self, settings: Settings, open_pool: Callable[[Settings], ModelPool] = open_models
+        self,
+        settings: Settings,
+        open_pool: Callable[[Settings], ModelPool] = open_models,
+        *,
+        is_insecure: bool = False,
     ) -> None:
         """Prepare; `start` loads the models.
 
-        open_pool: loads the models; called once, in a thread
+        open_pool:   loads the models; called once, in a thread
+        is_insecure: no key is needed until the first is made, wherever the server is bound
         """
         self.settings = settings
         self.voices, self.metrics = VoiceBook(settings), Metrics()
         self.references = References(settings, _no_consents)
         seats = settings.serve_seats or _SEATS[_device_kind(settings.device)]
         self.gate = Gate(seats, settings.serve_queue)
+        self.admission = Admission(settings, is_insecure=is_insecure)
+        self.metrics.watch(ServiceFigures(self))
         self._open_pool = open_pool
         self._pool: ModelPool | None = None
         self._fault: KoujiError | None = None
@@ -101,25 +111,39 @@ class Service:
             self.loaded.set()
 
     def drain(self) -> None:
-        """Refuse newcomers; what is inside finishes."""
+        """Refuse newcomers at the door; what came in before finishes."""
         self.is_draining = True
-        self.gate.close()
 
     async def close(self) -> None:
         """End what is still under way, and the engine."""
         self.drain()
+        self.gate.close()
+        await anyio.to_thread.run_sync(self.admission.quotas.flush)
         if self._pool is not None:
             await anyio.to_thread.run_sync(self._pool.close)
 
     @property
     def is_ready(self) -> bool:
         """Models are loaded and warm, the engine is well, there is room for a request."""
-        return (
-            self._pool is not None
-            and not self.is_draining
-            and not self.gate.is_full
-            and self._pool.get().engine.is_healthy
-        )
+        return self.state == "ready"
+
+    @property
+    def state(self) -> str:
+        """ready, or why not: loading, failed, draining, full."""
+        if self.is_draining:
+            return "draining"
+        if self._fault is not None:
+            return "failed"
+        if self._pool is None:
+            return "loading"
+        if not self._pool.get().engine.is_healthy:
+            return "failed"
+        return "full" if self.gate.is_full else "ready"
+
+    @property
+    def pool(self) -> ModelPool | None:
+        """The loaded models; None until they are."""
+        return self._pool
 
     @property
     def models(self) -> ModelPool:
@@ -140,8 +164,7 @@ class Service:
 
         raises: NotAuthenticated
         """
-        del key
-        return LOCAL
+        return self.admission.identify(key)
 
     async def voice(self, name: str, caller: Caller) -> Voice:
         """A kept voice by its name or id; UnknownVoice."""
@@ -164,14 +187,16 @@ class Service:
         if isinstance(call.voice, InlineReference):
             self.references.check(call.voice, caller)
         self.gate.check()
-        seat = await self.gate.enter(caller.id)
-        try:
-            opened = await self.in_thread(self._open, chosen, call, caller, began)
-        except BaseException:
-            seat.leave()
-            raise
-        utterance = Utterance(opened.stream, opened.facts, seat, self.metrics, began)
-        await utterance.start()
+        with self.admission.charged(caller, len(call.text)):
+            seat = await self.gate.enter(caller.id, self.settings.request_seconds)
+            try:
+                opened = await self.in_thread(self._open, chosen, call, caller, began)
+            except BaseException:
+                seat.leave()
+                raise
+            current().spoken(call.text, chosen.name, opened.voice_id)
+            utterance = Utterance(opened.stream, opened.facts, seat, self.metrics, began)
+            await utterance.start()
         return utterance
 
     def _open(self, chosen: Chosen, call: SpeakCall, caller: Caller, began: float) -> _Opened:
@@ -205,7 +230,7 @@ class Service:
             (*call.warnings, *warnings, *stream.warnings),
             chosen.is_substitute,
         )
-        return _Opened(stream, facts)
+        return _Opened(stream, facts, voice.id)
 
     def check_text(self, text: str) -> None:
         """Refuse a text beyond the operator's limit; TooLarge."""
@@ -234,6 +259,7 @@ class _Opened(NamedTuple):
 
     stream: SpeechStream
     facts: Facts
+    voice_id: str
 
 
 def _style(call: SpeakCall, family: Family) -> tuple[Style, tuple[str, ...]]:

@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+import asyncio
+from typing import Annotated
 
-from kouji.serve.access import service_of
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import BaseModel
+
+from kouji.serve.access import caller_of, service_of
+from kouji.serve.caller import Caller
 from kouji.serve.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez")
-async def livez() -> dict[str, str]:
+class Alive(BaseModel):
     """The process answers."""
-    return {"status": "alive"}
+
+    status: str
 
 
-@router.get("/readyz")
+class Readiness(BaseModel):
+    """ready, or why not: loading, failed, draining, full."""
+
+    status: str
+
+
+@router.get("/livez")
+async def livez() -> Alive:
+    """The process answers; also while it loads, is full, or leaves."""
+    return Alive(status="alive")
+
+
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Not now, and why"}},
+)
 async def readyz(request: Request) -> JSONResponse:
     """Models are warm and there is room; 503 otherwise."""
-    is_ready = service_of(request).is_ready
-    return JSONResponse({"status": "ready" if is_ready else "not ready"}, 200 if is_ready else 503)
+    state = service_of(request).state
+    return JSONResponse({"status": state}, 200 if state == "ready" else 503)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(request: Request) -> Response:
-    """Figures for Prometheus."""
-    return Response(service_of(request).metrics.page(), media_type=CONTENT_TYPE)
+async def metrics(request: Request, caller: Annotated[Caller, Depends(caller_of)]) -> Response:
+    """Figures for Prometheus; where keys are needed, any key will do."""
+    del caller
+    # In a thread: some figures ask the driver of a graphics card.
+    page = await asyncio.to_thread(service_of(request).metrics.page)
+    return Response(page, media_type=CONTENT_TYPE)
