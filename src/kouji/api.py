@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from kouji.config import Settings, load_settings
 from kouji.engine.openmp import release_team
 from kouji.errors import ConsentError, KoujiError, StyleError, UsageError, VoiceError
+from kouji.notice import Notice, notice_sentence, settle_notice
 from kouji.speaking import (
     Job,
     SamplingWishes,
@@ -39,7 +40,7 @@ from kouji.voices.leave import Leave
 
 if TYPE_CHECKING:
     from kouji.engine.engine import Engine
-    from kouji.models.family import Family
+    from kouji.models.family import Family, PreparedText
     from kouji.models.stages import SpeechModel
     from kouji.voices import VoiceStore
 
@@ -272,6 +273,7 @@ class TTS:
             style=style,
             options=request.options.text,
         )
+        notice, notice_words = self._prepare_notice(request)
         guard = request.options.guard
         with ExitStack() as held:
             model = held.enter_context(self.family.hold(voice))
@@ -284,6 +286,8 @@ class TTS:
                     prepared,
                     (*prepared.warnings, *warnings),
                     partial(self._require_leave, voice),
+                    notice,
+                    notice_words,
                 ),
                 style,
                 model,
@@ -291,6 +295,16 @@ class TTS:
                 self._settings.guard if guard is None else guard,
                 held.pop_all(),
             )
+
+    def _prepare_notice(self, request: SpeechRequest) -> tuple[Notice, PreparedText | None]:
+        """What is to be heard besides the text, and its words where it is spoken."""
+        options = request.options
+        notice = settle_notice(self._settings, options.disclosure, options.notice, options.part)
+        if not notice.places or notice.kind != "spoken":
+            return notice, None
+        sentence, language = notice_sentence(request.text, request.language)
+        voice = request.voice
+        return notice, self.family.prepare(sentence, voice, language=language, style=Style())
 
     def _resolve_style(self, style: str | Style | None) -> tuple[Style, tuple[str, ...]]:
         if style is None:

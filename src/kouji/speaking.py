@@ -1,118 +1,48 @@
-"""Admitted requests to sound: the engine's events become chunks with timings, marked and paused.
+"""Admitted requests to sound: what the engine makes of text and notice, as one stream of chunks.
 
 Whoever calls this has checked the request, asked the consent policy and written the audit
-line: `kouji.api` does. Knows an engine and what a family says about its segments; no files
-and no policies.
+line: `kouji.api` does. Every chunk passes `kouji.last_stage`. Knows an engine and a family; no
+files and no policies.
 """
 
 from __future__ import annotations
 
-import hashlib
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from kouji.errors import EngineBusy, KoujiError
-from kouji.models.family import TextOptions
-from kouji.models.stages import RenderOptions, SamplingOptions
+from kouji.last_stage import Assembler, Script, SpeechChunk
+from kouji.models.stages import RenderOptions
+from kouji.speech_request import SamplingWishes, SpeakOptions, SpeechRequest, mark_id
 from kouji.text.style import Style
-from kouji.types import Audio, Samples, SegmentReport, Speech, Timing
-from kouji.voices import Voice
+from kouji.types import Audio, Samples, Speech
 
 if TYPE_CHECKING:
     from kouji.engine.engine import Engine, Ticket
-    from kouji.engine.request import EngineChunk, EngineRequest
-    from kouji.models.family import Family, PreparedText, Timeline
+    from kouji.engine.request import EngineRequest
+    from kouji.models.family import Family
     from kouji.models.stages import SpeechModel
 
+__all__ = [
+    "Job",
+    "SamplingWishes",
+    "Script",
+    "SpeakOptions",
+    "Speaker",
+    "SpeechChunk",
+    "SpeechRequest",
+    "SpeechStream",
+    "mark_id",
+]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class SpeechChunk:
-    """A piece of a stream.
-
-    samples:       (samples,) float32 at the model's rate
-    words, phones: timings of what begins in this chunk, from the start of the stream
-    segment_index: which segment of the text it belongs to
-    segment:       set on the last chunk of a segment
-    warnings:      on the first chunk, what was left out or changed
-    """
-
-    samples: Samples
-    words: tuple[Timing, ...] = ()
-    phones: tuple[Timing, ...] = ()
-    segment_index: int = 0
-    segment: SegmentReport | None = None
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SamplingWishes:
-    """How tokens are drawn, see `SamplingOptions`; None leaves a figure to the family."""
-
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    repetition_penalty: float | None = None
-
-    def over(self, base: SamplingOptions) -> SamplingOptions:
-        """`base` with what was wished."""
-        wished = {name: value for name, value in vars(self).items() if value is not None}
-        return replace(base, **wished)
-
-
-@dataclass(frozen=True)
-class SpeakOptions:
-    """What a caller may ask besides text, voice and style.
-
-    sampling:         how tokens are drawn, by families that have tokens
-    guard:            watch for loops, omissions and silence and decode anew; None leaves it to
-                      the operator
-    client:           who is asking; the engine is fair between clients
-    deadline_seconds: the request fails when it is not done by then
-    is_background:    nobody waits for it: whatever somebody waits for goes first
-    text:             how it is cut into segments, by families that offer a choice
-    """
-
-    sampling: SamplingWishes = field(default_factory=SamplingWishes)
-    guard: bool | None = None
-    client: str = ""
-    deadline_seconds: float | None = None
-    is_background: bool = False
-    text: TextOptions = field(default_factory=TextOptions)
-
-
-@dataclass(frozen=True)
-class SpeechRequest:
-    """One text to speak among many; see `TTS.speak`."""
-
-    text: str
-    voice: Voice
-    style: str | Style | None = None
-    seed: int = 0
-    language: str | None = None
-    produce_id: int | None = None
-    options: SpeakOptions = field(default_factory=SpeakOptions)
-
-
-@dataclass(frozen=True)
-class Script:
-    """What the reader's side of a job needs; no weights hang on it.
-
-    permit: raises ConsentError once the voice may no longer be used; asked for every chunk
-    """
-
-    request: SpeechRequest
-    prepared: PreparedText
-    warnings: tuple[str, ...]
-    permit: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -205,27 +135,82 @@ class Speaker:
         raises: EngineBusy, EngineFailed, UsageError; then the job still holds it
         """
         assembler = Assembler(self._family, job.script, watermark)
-        ticket = self._engine.submit(self._request(job, is_streamed), on_end=job.held.close)
-        return SpeechStream(ticket, assembler)
+        places = [place for place in ("start", "text", "end") if _is_heard(job.script, place)]
+        spoken = [place for place in places if place == "text" or job.script.notice_words]
+        release = _LastOut(job.held.close, len(spoken))
+        stretches: list[_Stretch] = []
+        try:
+            for place in places:
+                source: Ticket | tuple[Samples] = (assembler.morse(),)
+                if place in spoken:
+                    request = self._request(job, place, is_streamed)
+                    source = self._engine.submit(request, on_end=release)
+                stretches.append(_Stretch(place, source))
+        except BaseException:
+            release.disarm()
+            for stretch in stretches:
+                stretch.cancel()
+            raise
+        return SpeechStream(stretches, assembler)
 
-    def _request(self, job: Job, is_streamed: bool) -> EngineRequest:
+    def _request(self, job: Job, place: str, is_streamed: bool) -> EngineRequest:
+        """The text or its notice: a request of its own, so that the text's is as ever."""
         from kouji.engine.guard import GuardOptions
         from kouji.engine.request import EngineRequest
 
-        request = job.script.request
+        request, words = job.script.request, job.script.notice_words
         options = request.options
+        is_text = place == "text" or words is None
+        prepared, style = (job.script.prepared, job.style) if is_text else (words, Style())
+        wishes = options.sampling if is_text else SamplingWishes()
+        assert prepared is not None
         return EngineRequest(
             model=job.model,
-            segments=tuple(segment.payload for segment in job.script.prepared.segments),
+            segments=tuple(segment.payload for segment in prepared.segments),
             voice=job.conditioning,
-            sampling=options.sampling.over(self._family.sampling),
-            render=RenderOptions(is_streamed, job.style.rate, job.style),
+            sampling=wishes.over(self._family.sampling),
+            render=RenderOptions(is_streamed, style.rate, style),
             guard=GuardOptions(is_on=job.guard),
             seed=request.seed,
             client=options.client,
             deadline_seconds=options.deadline_seconds,
             is_background=options.is_background,
         )
+
+
+def _is_heard(script: Script, place: str) -> bool:
+    return place == "text" or place in script.notice.places
+
+
+class _LastOut:
+    """Closes what a job holds when the last of its requests has ended, in whichever thread."""
+
+    def __init__(self, close: Callable[[], None], num_requests: int) -> None:
+        self._close, self._num_left = close, num_requests
+        self._lock = threading.Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            self._num_left -= 1
+            is_last = self._num_left == 0
+        if is_last:
+            self._close()
+
+    def disarm(self) -> None:
+        """Not all requests were taken: the job still holds what it held."""
+        with self._lock:
+            self._num_left = -1
+
+
+class _Stretch(NamedTuple):
+    """What is heard one after the other: `start` and `end` are the notice, `text` is the text."""
+
+    place: str
+    source: Ticket | tuple[Samples]
+
+    def cancel(self) -> None:
+        if not isinstance(self.source, tuple):
+            self.source.cancel()
 
 
 class _Running(NamedTuple):
@@ -249,9 +234,9 @@ def _patiently(function: Callable[[], T], wait_for_room: Callable[[], bool]) -> 
 class SpeechStream(Iterator[SpeechChunk]):
     """The chunks of one job; closing it, or letting go of it, ends the job at the next step."""
 
-    def __init__(self, ticket: Ticket, assembler: Assembler) -> None:
-        self._ticket, self._assembler = ticket, assembler
-        self._events = iter(ticket)
+    def __init__(self, stretches: Sequence[_Stretch], assembler: Assembler) -> None:
+        self._stretches, self._assembler = stretches, assembler
+        self._chunks = _chunks(stretches, assembler)
         self.sample_rate = assembler.sample_rate
         self.warnings = assembler.script.warnings
         self.produce_id = mark_id(assembler.script.request)
@@ -273,21 +258,26 @@ class SpeechStream(Iterator[SpeechChunk]):
 
     def __next__(self) -> SpeechChunk:
         try:
-            return self._assembler.chunk(next(self._events))
+            return next(self._chunks)
         except BaseException:
             self.close()
             raise
 
     async def __aiter__(self) -> AsyncIterator[SpeechChunk]:
         try:
-            async for event in self._ticket:
-                yield self._assembler.chunk(event)
+            for place, source in self._stretches:
+                if isinstance(source, tuple):
+                    yield self._assembler.morse_chunk(place, *source)
+                    continue
+                async for event in source:
+                    yield self._assembler.chunk(event, place)
         finally:
             self.close()
 
     def close(self) -> None:
         """Cancel what is not done, the voice's weights are let go of; may be called again."""
-        self._ticket.cancel()
+        for stretch in self._stretches:
+            stretch.cancel()
 
     def __enter__(self) -> SpeechStream:
         return self
@@ -299,85 +289,17 @@ class SpeechStream(Iterator[SpeechChunk]):
         self.close()
 
 
-class Assembler:
-    """Turns one request's engine events into chunks: timings, pauses, and the mark on it all."""
-
-    def __init__(self, family: Family, script: Script, watermark: bool) -> None:
-        self._family, self.script = family, script
-        self.sample_rate = family.sample_rate
-        self._stamp = _Stamp(family.sample_rate, mark_id(script.request)) if watermark else None
-        self._num_samples = 0  # given out so far
-        self._segment_start = 0
-        self._timeline: Timeline | None = None
-        self._warnings = script.warnings
-
-    def chunk(self, event: EngineChunk) -> SpeechChunk:
-        """The next chunk; events come in the order of the text.
-
-        raises: ConsentError where the consent was revoked, or ended, while the text was spoken
-        """
-        self.script.permit()
-        segment = self.script.prepared.segments[event.segment_index]
-        rate = self._family.sample_rate
-        if self._timeline is None:
-            self._segment_start = self._num_samples
-            offset = self._segment_start / rate
-            self._timeline = self._family.timeline(segment, event.info, offset)
-        samples, report = event.samples, None
-        start, end = self._num_samples, self._num_samples + len(samples)
-        timeline = self._timeline
-        if event.outcome is not None:
-            report = SegmentReport(
-                segment.text,
-                self._segment_start / rate,
-                end / rate,
-                event.outcome.retries,
-                (*self._family.warnings(event.info), *event.outcome.warnings),
-            )
-            pause = np.zeros(round(segment.pause_seconds * rate), np.float32)
-            samples = np.concatenate([samples, pause])
-            self._timeline = None
-        self._num_samples += len(samples)
-        warnings, self._warnings = self._warnings, ()
-        span = start / rate, end / rate
-        return SpeechChunk(
-            self._stamp.mark(samples) if self._stamp else samples,
-            _beginning_in(timeline.words, span),
-            _beginning_in(timeline.phones, span),
-            event.segment_index,
-            report,
-            warnings,
-        )
-
-
-class _Stamp:
-    """The last stage of one request: the watermark, chunk after chunk."""
-
-    def __init__(self, sample_rate: int, produce_id: int) -> None:
-        from kouji.audio.watermark import EmbedState
-
-        self._state = EmbedState(sample_rate, produce_id)
-
-    def mark(self, samples: Samples) -> Samples:
-        """The same samples, marked."""
-        from kouji.audio.watermark import embed
-
-        return embed(samples, self._state.sample_rate, self._state.payload, self._state)
+def _chunks(stretches: Sequence[_Stretch], assembler: Assembler) -> Iterator[SpeechChunk]:
+    """One after the other; does not hold the stream, which ends its work when it is let go of."""
+    for place, source in stretches:
+        if isinstance(source, tuple):
+            yield assembler.morse_chunk(place, *source)
+        else:
+            for event in source:
+                yield assembler.chunk(event, place)
 
 
 def _labels(produce_id: int) -> dict[str, str]:
     from kouji.audio.labels import label_tags
 
     return label_tags(f"{produce_id:08x}")
-
-
-def mark_id(request: SpeechRequest) -> int:
-    """32 bits that name a request in watermark, label and audit line; they reveal no text."""
-    if request.produce_id is not None:
-        return request.produce_id
-    content = repr((request.text, request.voice.content_hash, request.style, request.seed))
-    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:4], "big")
-
-
-def _beginning_in(timings: tuple[Timing, ...], span: tuple[float, float]) -> tuple[Timing, ...]:
-    return tuple(timing for timing in timings if span[0] <= timing.start < span[1])
