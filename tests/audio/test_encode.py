@@ -11,6 +11,7 @@ import soundfile
 
 from kouji.audio import encode
 from kouji.audio.encode import AudioWriter, Encoder, encode_bytes, format_of, save_audio
+from kouji.audio.labels import label_tags
 from kouji.audio.load import load_audio
 from kouji.errors import AudioError, KoujiError, UsageError
 from kouji.types import Audio
@@ -240,3 +241,10 @@ def test_long_files_are_written_piece_by_piece(tmp_path: Path) -> None:
         assert names[0].startswith(".long.flac.")
         assert len(names) == 1
     assert load_audio(tmp_path / "long.flac").duration == 30
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "mp3", "opus", "aac", "pcm"])
+def test_the_same_sound_is_the_same_bytes(tone: Audio, format: str) -> None:
+    """A job that was interrupted ends in the files of one that was not."""
+    tags = label_tags("0badcafe")
+    assert encode_bytes(tone, format, tags) == encode_bytes(tone, format, tags)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol
 
@@ -197,9 +198,13 @@ class _Av:
         import av
 
         container_format, codec_name, options = _AV_NAMES[format]
+        if format == "opus":
+            # Else Ogg's serial number is random: the same sound is to be the same bytes.
+            serial = zlib.crc32(repr(sorted(tags.items())).encode()) >> 1
+            options = {"fflags": "bitexact", "serial_offset": str(serial)}
         if format == "opus" and not _can_seek(file):
             # A stream's pages hold 60 ms: 11 % more bytes than with ffmpeg's 1 s, and no waiting.
-            options = {"page_duration": "60000"}
+            options["page_duration"] = "60000"
         tag = id3_tag(tags) if format in ("mp3", "aac") else b""
         file.write(tag)
         self._sink = _Sink(file, len(tag)) if _can_seek(file) else None
