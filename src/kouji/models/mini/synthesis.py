@@ -18,7 +18,7 @@ from kouji.models.mini.config import HOP_SAMPLES
 from kouji.models.mini.excitation import noise
 from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.plan import Plan
-from kouji.models.mini.refine import REACH_FRAMES, refine
+from kouji.models.mini.refine import refine
 from kouji.models.mini.vocoder import EDGE_FRAMES, Pitch, Vocoder, source_pulses
 
 _FADE_SAMPLES = HOP_SAMPLES // 4  # 5 ms
@@ -38,7 +38,7 @@ class Networks:
         self.acoustic, self.vocoder = acoustic, vocoder
         weight = acoustic.leave.weight
         self.dtype, self.device = weight.dtype, weight.device
-        self.context = vocoder.stack.reach + EDGE_FRAMES + REACH_FRAMES
+        self.context = vocoder.stack.reach + EDGE_FRAMES
 
     def decode(self, plans: Sequence[Plan], spans: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Mel frames of a span of each plan, with as much context as the decoder can see.
@@ -81,7 +81,11 @@ class Networks:
         spans: Sequence[tuple[int, int]],
         seeds: Sequence[int],
     ) -> list[NDArray[np.float32]]:
-        """Samples of exactly the given spans; their edges lack context unless they are ends."""
+        """Samples of exactly the given spans; their edges lack context unless they are ends.
+
+        They are not fitted to the mel as in `vocode_mel`: a decoded mel is smoother than a
+        measured one, and the fit took the vocoder's clearness back (docs/experiments.md).
+        """
         counts = [end - start for start, end in spans]
         mask = _mask(counts, self.device)
         cut = list(zip(plans, spans, strict=True))
@@ -101,7 +105,7 @@ class Networks:
         )
         mel = _stack(list(mels)).to(self.dtype)
         raw = self.vocoder(mel, mask.to(self.dtype), pulses, hiss, pitch)
-        wave = refine(raw, _stack(list(mels)), mask).cpu().numpy()
+        wave = raw.cpu().numpy()
         return [
             _faded(row[: (end - start) * HOP_SAMPLES], plan, start, end)
             for row, (plan, (start, end)) in zip(wave, cut, strict=True)
@@ -110,7 +114,7 @@ class Networks:
 
 @torch.inference_mode()
 def vocode_mel(vocoder: Vocoder, mel: Tensor, seed: int) -> NDArray[np.float32]:
-    """Samples of anyone's mel: f0 is read off the mel itself.
+    """Samples of anyone's measured mel: f0 is read off the mel, the samples are fitted to it.
 
     mel:     (frames, mels) normalised log-mel, on the vocoder's device
     returns: (frames * HOP_SAMPLES,)
