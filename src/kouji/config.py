@@ -11,7 +11,7 @@ import os
 import tomllib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,11 @@ class ConfigWarning(UserWarning):
     """A key in the operator's file or environment that Kouji does not know."""
 
 
-def _setting(default: Any, *choices: str, low: float | None = None) -> Any:
+def _setting(
+    default: Any, *choices: str, low: float | None = None, high: float | None = None
+) -> Any:
     """Declare a field with its default and the check that `_checked` applies."""
-    return field(default=default, metadata={"choices": choices, "low": low})
+    return field(default=default, metadata={"choices": choices, "low": low, "high": high})
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Settings:
     offline: bool = False
     jobs_database: str = ""
     host: str = "127.0.0.1"
-    port: int = _setting(7860, low=0)
+    port: int = _setting(7860, low=0, high=65535)
     models: str = "mini"
     default_voice: str = "sample"
     studio: bool = True
@@ -110,6 +112,13 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     environ: stands in for the environment of the process, for tests
     raises:  ConfigError for a wrong value or a config.toml that is not TOML
     """
+    return load_with_origins(environ)[0]
+
+
+def load_with_origins(
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Settings, dict[str, str]]:
+    """The settings, and where each that is not a default came from; else as `load_settings`."""
     environ = os.environ if environ is None else environ
     given = {
         name.removeprefix(PREFIX).lower(): (value, f"environment variable {name}")
@@ -118,13 +127,27 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     }
     home = Path(given["home"][0]).expanduser() if "home" in given else Settings().home
     known: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     ours = {**_read_file(home / "config.toml"), **given}
     for name, (value, origin) in {**_of_hugging_face(environ, ours), **ours}.items():
         if name in _FIELDS:
             known[name] = _checked(name, value, origin)
+            origins[name] = origin
         else:
             _warn_unknown(name, origin)
-    return Settings(**{**known, "home": home})
+    return Settings(**{**known, "home": home}), origins
+
+
+def override(settings: Settings, **values: object) -> Settings:
+    """The settings with what a command line says on top; None leaves a setting as it is.
+
+    raises: ConfigError for a wrong value
+    """
+    said = {name: value for name, value in values.items() if value is not None}
+    checked: dict[str, Any] = {
+        name: _checked(name, value, "the command line") for name, value in said.items()
+    }
+    return replace(settings, **checked)
 
 
 def _of_hugging_face(
@@ -178,9 +201,13 @@ def _checked(name: str, value: object, origin: str) -> object:
     converted = _convert(kind, value)
     choices = item.metadata.get("choices") or ()
     low = item.metadata.get("low")
-    is_low = low is not None and isinstance(converted, int | float) and converted < low
-    if converted is None or (choices and converted not in choices) or is_low:
+    high = item.metadata.get("high")
+    is_number = isinstance(converted, int | float)
+    is_low = is_number and low is not None and converted < low
+    is_high = is_number and high is not None and converted > high
+    if converted is None or (choices and converted not in choices) or is_low or is_high:
         allowed = ", ".join(choices) or kind + (f" of at least {low}" if low is not None else "")
+        allowed += f", at most {high}" if high is not None else ""
         raise ConfigError(
             f"wrong value for setting {name!r} in {origin}", seen=repr(value), allowed=allowed
         )

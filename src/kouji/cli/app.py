@@ -14,12 +14,14 @@ from kouji.cli.cut import slice_recording
 from kouji.cli.demo import demo
 from kouji.cli.job import job_app
 from kouji.cli.judge import evaluate
+from kouji.cli.key import key_app
 from kouji.cli.load_check import load_check
 from kouji.cli.marks import watermark_app
 from kouji.cli.pack import pack
 from kouji.cli.prepare import prepare
 from kouji.cli.pull import pull
 from kouji.cli.say import say
+from kouji.cli.serve import serve
 from kouji.cli.teach import train
 from kouji.cli.voice import voice_app
 
@@ -59,6 +61,8 @@ app.add_typer(job_app, name="job")
 app.command("demo")(demo)
 app.command("pull")(pull)
 app.command("load-check")(load_check)
+app.command("serve")(serve)
+app.add_typer(key_app, name="key")
 app.command("doctor")(doctor)
 app.command("slice")(slice_recording)
 app.add_typer(watermark_app, name="watermark")

@@ -42,7 +42,7 @@ def start() -> Settings:
 
 def load_model(choice: ModelChoice, settings: Settings) -> Any:
     """The synthesiser, with the caller's options before the operator's settings."""
-    _calm_where_cores_are_shared(choice.threads or settings.threads)
+    calm_where_cores_are_shared(choice.threads or settings.threads)
     from kouji.api import load
 
     return load(
@@ -54,7 +54,7 @@ def load_model(choice: ModelChoice, settings: Settings) -> Any:
     )
 
 
-def _calm_where_cores_are_shared(wanted_threads: int) -> None:
+def calm_where_cores_are_shared(wanted_threads: int) -> None:
     """Let waiting threads sleep where other programs want the cores; before torch is imported."""
     from kouji.engine.openmp import calm_openmp
     from kouji.engine.threads import choose_threads

@@ -26,12 +26,18 @@ class Admission:
         is_insecure: nobody needs a key until the first is made, however wide the server is bound
         """
         self.keys, self.quotas = KeyRing(settings.home), QuotaBook(settings.home)
-        self._may_be_keyless = is_insecure or is_loopback(settings.host)
+        is_local = is_loopback(settings.host)
+        self._may_be_keyless, self._is_wide = is_insecure or is_local, not is_local
 
     @property
     def needs_key(self) -> bool:
         """Every caller needs a key: the first one was made, or others can reach this server."""
         return not (self._may_be_keyless and self.keys.is_empty)
+
+    @property
+    def is_open(self) -> bool:
+        """Anybody who reaches this server may come in, from other machines too."""
+        return self._is_wide and not self.needs_key
 
     def identify(self, key: str | None) -> Caller:
         """Who sends this key.

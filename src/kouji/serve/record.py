@@ -54,7 +54,8 @@ class RequestRecord:
 
     def failed(self, status: int, code: str) -> None:
         """The caller is told of an error."""
-        self.result, self.code = "failed" if status >= 500 else "refused", code
+        is_ours = status >= 500 and status != 503
+        self.result, self.code = "failed" if is_ours else "refused", code
 
 
 _current: ContextVar[RequestRecord | None] = ContextVar("kouji_request", default=None)
