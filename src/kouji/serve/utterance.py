@@ -22,6 +22,7 @@ from kouji.audio.labels import label_tags
 from kouji.errors import Cancelled, KoujiError
 from kouji.serve.gate import Seat
 from kouji.serve.metrics import Metrics
+from kouji.serve.underruns import Playhead
 from kouji.types import Audio, Samples, Speech
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Utterance:
         self._first: SpeechChunk | None = None
         self._events = stream.__aiter__()
         self._num_samples, self._result = 0, "cancelled"
+        self._listener, self._has_listener = Playhead(), True
         self._is_closed = False
 
     async def start(self) -> None:
@@ -84,7 +86,10 @@ class Utterance:
         except BaseException as error:
             self.close(error)
             raise
-        self._metrics.first_audio(self.facts.model, time.monotonic() - self._began)
+        now = time.monotonic()
+        self._metrics.first_audio(self.facts.model, now - self._began)
+        if self._first is not None:
+            self._listener.came(now, len(self._first.samples) / self.facts.sample_rate)
 
     async def chunks(self) -> AsyncIterator[SpeechChunk]:
         """The chunks in order; whoever stops listening has cancelled."""
@@ -94,7 +99,7 @@ class Utterance:
                 first, self._first = self._first, None
                 self._num_samples += len(first.samples)
                 yield first
-            async for chunk in self._events:
+            while (chunk := await self._next()) is not None:
                 self._num_samples += len(chunk.samples)
                 yield chunk
             self._result = "finished"
@@ -104,8 +109,17 @@ class Utterance:
         finally:
             self.close(problem)
 
+    async def _next(self) -> SpeechChunk | None:
+        """The next chunk; an imagined listener tells whether it came in time."""
+        self._listener.asked(time.monotonic())
+        chunk = await anext(self._events, None)
+        if chunk is not None:
+            self._listener.came(time.monotonic(), len(chunk.samples) / self.facts.sample_rate)
+        return chunk
+
     async def whole(self) -> Speech:
-        """All of it."""
+        """All of it; nobody listens before its end."""
+        self._has_listener = False
         async with aclosing(self.chunks()) as chunks:  # type: ignore[type-var]
             return self._stream.join([chunk async for chunk in chunks])
 
@@ -145,6 +159,8 @@ class Utterance:
         self._seat.leave()
         if isinstance(error, KoujiError) and not isinstance(error, Cancelled):
             self._result = "failed"
+        if self._has_listener:
+            self._metrics.ran_dry(self.facts.model, self._listener.num_underruns)
         self._metrics.utterance_ended(
             self.facts.model,
             self._result,
