@@ -27,10 +27,10 @@ from kouji.serve.origins import listed
 from kouji.serve.problems import RESPONSES, Problem, problem_of
 from kouji.serve.quotas import FLUSH_SECONDS
 from kouji.serve.record import current
-from kouji.serve.routes import health, openai_speech
+from kouji.serve.routes import consents, health, models, openai_speech, voices
 from kouji.serve.service import Service
 
-DIALECTS = (health, openai_speech)
+DIALECTS = (health, openai_speech, models, voices, consents)
 _CORS_EXPOSED = ("X-Request-Id", "Retry-After", "X-AI-Generated", "X-Kouji-Watermark",
                  "X-Kouji-Model", "X-Kouji-Model-Substitute", "X-Kouji-Voice", "X-Kouji-Seed",
                  "X-Kouji-Warnings")  # fmt: skip

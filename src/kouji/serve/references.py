@@ -65,6 +65,7 @@ class References:
         self.max_bytes = int(settings.max_body_mb * 1e6)
         self.fetcher = fetcher or Fetcher(settings.ref_hosts, self.max_bytes)
         self._voices: OrderedDict[tuple[str, str], Voice] = OrderedDict()
+        self._heard_with: dict[str, set[str]] = {}  # consent id -> content hashes
         self._lock = threading.Lock()
 
     async def read(self, source: str) -> bytes:
@@ -109,9 +110,17 @@ class References:
                     self._voices.popitem(last=False)
         return replace(voice, consent=self._consent(reference, caller, voice))
 
+    def heard_with(self, consent_id: str) -> set[str]:
+        """Content hashes of the recordings that were spoken in with this consent."""
+        with self._lock:
+            return set(self._heard_with.get(consent_id, ()))
+
     def _consent(self, reference: InlineReference, caller: Caller, voice: Voice) -> Consent:
         if reference.consent is not None:
-            return self._lookup(reference.consent, caller, voice)
+            consent = self._lookup(reference.consent, caller, voice)
+            with self._lock:
+                self._heard_with.setdefault(consent.id, set()).add(voice.content_hash)
+            return consent
         if self._settings.consent_policy == "verify":
             return of_key(caller.id)
         return attest_by_use()

@@ -11,16 +11,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
 from kouji.config import Settings
-from kouji.errors import ConsentError, EngineFailed, KoujiError, Overloaded, StyleError, TooLarge
+from kouji.errors import EngineFailed, KoujiError, Overloaded, StyleError, TooLarge
 from kouji.serve.admission import Admission
 from kouji.serve.caller import Caller
+from kouji.serve.consentbook import ConsentBook
 from kouji.serve.figures import ServiceFigures
 from kouji.serve.gate import Gate
+from kouji.serve.keeping import NewVoice, VoiceKeeper
 from kouji.serve.metrics import Metrics
 from kouji.serve.models import Chosen, ModelPool, open_models
 from kouji.serve.record import current
@@ -28,7 +31,6 @@ from kouji.serve.references import InlineReference, References
 from kouji.serve.utterance import Facts, Utterance
 from kouji.serve.voicebook import VoiceBook
 from kouji.voices import Voice
-from kouji.voices.consent import Consent
 
 if TYPE_CHECKING:
     from kouji.models.family import Family
@@ -86,7 +88,11 @@ class Service:
         """
         self.settings = settings
         self.voices, self.metrics = VoiceBook(settings), Metrics()
-        self.references = References(settings, _no_consents)
+        self.consents = ConsentBook(settings)
+        self.references = References(settings, self.consents.consent_for)
+        self.keeper = VoiceKeeper(
+            settings, self.voices, self.consents, self.references, self._forget
+        )
         seats = settings.serve_seats or _SEATS[_device_kind(settings.device)]
         self.gate = Gate(seats, settings.serve_queue)
         self.admission = Admission(settings, is_insecure=is_insecure)
@@ -170,6 +176,38 @@ class Service:
         """A kept voice by its name or id; UnknownVoice."""
         found: Voice = await self.in_thread(self.voices.get, name, caller)
         return found
+
+    async def keep_voice(self, new: NewVoice, caller: Caller) -> tuple[Voice, tuple[str, ...]]:
+        """Keep a recording as a voice of the caller's, and warnings.
+
+        raises: NotAllowed, QuotaExceeded, Overloaded, and what `VoiceKeeper.keep` raises
+        """
+        caller.require("voices")
+
+        def keep() -> tuple[Voice, tuple[str, ...]]:
+            count = partial(self.voices.num_owned, caller)
+            with self.admission.quotas.room_for_voice(caller, count):
+                return self.keeper.keep(new, caller)
+
+        kept: tuple[Voice, tuple[str, ...]] = await self.seated(caller, keep)
+        return kept
+
+    async def seated(self, caller: Caller, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run what costs as much as speaking: it takes a seat, and its turn.
+
+        raises: Overloaded, and what the function raises
+        """
+        self.gate.check()
+        seat = await self.gate.enter(caller.id)
+        try:
+            return await self.in_thread(function, *arguments)
+        finally:
+            seat.leave()
+
+    def _forget(self, content_hash: str) -> int:
+        """Drop what the models hold in memory of a recording; how many conditionings."""
+        pool = self._pool
+        return sum(pool.get(name).forget(content_hash) for name in pool.names) if pool else 0
 
     # --- speech
 
@@ -297,12 +335,6 @@ def _read_style(call: SpeakCall, family: Family) -> tuple[Style, tuple[str, ...]
         return style, ()
     words = ", ".join(style.unknown)
     return Style(), (f"style words without meaning: {words}",) if words else ()
-
-
-def _no_consents(number: str, caller: Caller, voice: Voice) -> Consent:
-    """Where no consents are kept, none is found."""
-    del caller, voice
-    raise ConsentError("no such consent", reason="missing", seen=number[:100])
 
 
 def _device_kind(name: str) -> str:

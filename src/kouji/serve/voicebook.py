@@ -17,6 +17,7 @@ from kouji.config import Settings
 from kouji.errors import UnknownVoice
 from kouji.serve.caller import Caller
 from kouji.voices import Voice, VoiceStore
+from kouji.voices.leave import Leave
 from kouji.voices.sample import SAMPLE, sample_voice
 
 _KEPT_IN_MEMORY = 512
@@ -28,15 +29,22 @@ FOREIGN_NAMES = frozenset(
 
 @dataclass(frozen=True)
 class VoiceLine:
-    """What a list shows of a voice."""
+    """What a list shows of a voice.
+
+    created:    ISO 8601; seconds: of the reference
+    consent:    its state in one word, see `voices.leave.Leave.state`
+    consent_id: of the record that was given for it
+    """
 
     id: str
     name: str
     language: str | None
     created: str
     seconds: float
-    consent: str | None
+    consent: str
     owner: str
+    transcript: str | None = None
+    consent_id: str = ""
 
 
 class VoiceBook:
@@ -46,6 +54,7 @@ class VoiceBook:
         self._settings, self.store = settings, VoiceStore(settings.home)
         self._voices: OrderedDict[str, tuple[int, Voice]] = OrderedDict()
         self._lock = threading.Lock()
+        self._leave = Leave(settings.home, settings.consent_policy)
 
     def get(self, name: str, caller: Caller) -> Voice:
         """The voice of this name or id.
@@ -62,14 +71,38 @@ class VoiceBook:
 
     def list(self, caller: Caller) -> list[VoiceLine]:
         """All voices the caller may use, the sample first; damaged ones are left out."""
-        sample = sample_voice()
-        lines = [VoiceLine(SAMPLE, SAMPLE, sample.language, sample.created,
-                           sample.reference.duration, _kind(sample), "")]  # fmt: skip
-        return lines + [
-            _line(values)
+        return [self.line(SAMPLE, caller)] + [
+            self._line(values)
             for values in self.store.list()
             if "damaged" not in values and caller.may_see(str(values.get("owner", "")))
         ]
+
+    def line(self, name: str, caller: Caller) -> VoiceLine:
+        """What a list shows of one voice; UnknownVoice as `get`."""
+        voice = self.get(name, caller)
+        if voice.id != SAMPLE:
+            return self._line(self.store.describe(voice.id))
+        assert voice.consent is not None
+        seconds, kind = voice.reference.duration, voice.consent.kind
+        return VoiceLine(
+            SAMPLE, SAMPLE, voice.language, voice.created, seconds, kind, "", voice.transcript
+        )
+
+    def own(self, name: str, caller: Caller) -> Voice:
+        """A voice the caller may change: of its own, any for an admin; UnknownVoice."""
+        voice = self.get(name, caller)
+        if voice.id == SAMPLE or (voice.owner != caller.id and not caller.may("admin")):
+            raise UnknownVoice("no such voice of yours", seen=name[:100])
+        return voice
+
+    def with_consent(self, consent_id: str, owner: str) -> tuple[str, ...]:
+        """Ids of the owner's voices that were kept with this consent."""
+        return tuple(
+            str(values["id"])
+            for values in self.store.list()
+            if str(values.get("owner", "")) == owner
+            and str((values.get("consent") or {}).get("id", "")) == consent_id
+        )
 
     def add(self, voice: Voice, *, consent_recording: bytes | None = None) -> Voice:
         """Keep a voice; make its id with `owned_id`. VoiceError if the name is taken."""
@@ -77,9 +110,7 @@ class VoiceBook:
 
     def remove(self, name: str, caller: Caller) -> Voice:
         """Forget a voice of the caller's own; UnknownVoice for every other."""
-        voice = self.get(name, caller)
-        if voice.id == SAMPLE or (voice.owner != caller.id and not caller.may("admin")):
-            raise UnknownVoice("no such voice of yours", seen=name[:100])
+        voice = self.own(name, caller)
         self.store.remove(voice.id)
         with self._lock:
             self._voices.pop(voice.id, None)
@@ -87,7 +118,21 @@ class VoiceBook:
 
     def num_owned(self, caller: Caller) -> int:
         """Voices that count against the caller's quota."""
-        return sum(line.owner == caller.id for line in self.list(caller)[1:])
+        return sum(str(values.get("owner", "")) == caller.id for values in self.store.list())
+
+    def _line(self, values: dict[str, Any]) -> VoiceLine:
+        given = values.get("consent") or {}
+        return VoiceLine(
+            str(values["id"]),
+            str(values["name"]),
+            values.get("language"),
+            str(values.get("created", "")),
+            float(values.get("duration") or 0.0),
+            self._leave.state(values),
+            str(values.get("owner", "")),
+            values.get("transcript"),
+            str(given.get("id", "")),
+        )
 
     def _find(self, name: str, caller: Caller) -> Voice | None:
         """By id, by the caller's own name for it, or by a name everybody shares."""
@@ -131,20 +176,3 @@ def owned_id(name: str, caller: Caller) -> str:
         return name
     digest = hashlib.sha256(f"{caller.id}\0{name.strip().casefold()}".encode()).hexdigest()
     return f"voice_{digest[:24]}"
-
-
-def _line(values: dict[str, Any]) -> VoiceLine:
-    consent = values.get("consent") or {}
-    return VoiceLine(
-        str(values["id"]),
-        str(values["name"]),
-        values.get("language"),
-        str(values.get("created", "")),
-        float(values.get("duration") or 0.0),
-        consent.get("kind"),
-        str(values.get("owner", "")),
-    )
-
-
-def _kind(voice: Voice) -> str | None:
-    return voice.consent.kind if voice.consent else None

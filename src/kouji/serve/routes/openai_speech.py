@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from kouji.errors import UsageError
-from kouji.serve.access import caller_of, service_of
+from kouji.serve.access import caller_of, service_of, speaks
 from kouji.serve.caller import Caller
 from kouji.serve.leaving import SpeechResponse, while_connected
 from kouji.serve.payload import describe, read_body
@@ -40,11 +40,11 @@ _ANSWERS: Answers = {
     responses={**_ANSWERS, **SPEECH_ERRORS},
     openapi_extra=describe(SpeechBody, files=("ref_audio",)),
 )
+@speaks
 async def speech(request: Request, caller: Annotated[Caller, Depends(caller_of)]) -> Response:
     """Speak a text."""
     service = service_of(request)
     caller.require("speak")
-    service.gate.check()
     body, files = await read_body(request, SpeechBody, service.references.max_bytes)
     stream_format = _stream_format(body)
     call = await while_connected(

@@ -198,7 +198,7 @@ def _style(body: SpeechOptions) -> tuple[str | Style | None, bool, tuple[str, ..
 
 
 def _options(body: SpeechOptions) -> SpeakOptions:
-    from kouji.speaking import SamplingWishes, SpeakOptions
+    from kouji.speech_request import SamplingWishes, SpeakOptions
 
     names = ("temperature", "top_k", "top_p", "repetition_penalty")
     wishes: dict[str, Any] = {name: getattr(body, name) for name in names}
