@@ -207,7 +207,7 @@ def test_kept_voices_speak_by_name(
     assert "without consent" in capfd.readouterr().err
 
 
-def test_strict_consent_needs_the_flag(
+def test_strict_consent_needs_more_than_the_flag(
     fake_tts: Any,
     reference: Path,
     tmp_path: Path,
@@ -217,8 +217,10 @@ def test_strict_consent_needs_the_flag(
     monkeypatch.setenv("KOUJI_CONSENT", "verify")
     command = ["say", "a", "--voice", str(reference), "--out", str(tmp_path / "o.wav")]
     assert run(command) == 1
-    assert "--i-have-consent" in capfd.readouterr().err
-    assert run([*command, "--i-have-consent"]) == 0
+    assert "kouji voice challenge" in capfd.readouterr().err
+    assert run([*command, "--i-have-consent"]) == 1
+    assert "an attestation alone" in capfd.readouterr().err
+    assert run(["say", "a", "--voice", "sample", "--out", str(tmp_path / "o.wav")]) == 0
 
 
 def test_play_names_the_players(

@@ -8,6 +8,7 @@ import typer
 
 import kouji
 from kouji.cli.align import align, export, export_recogniser
+from kouji.cli.audit_trail import audit_app
 from kouji.cli.bench import bench
 from kouji.cli.check_machine import doctor
 from kouji.cli.cut import slice_recording
@@ -66,6 +67,7 @@ app.add_typer(key_app, name="key")
 app.command("doctor")(doctor)
 app.command("slice")(slice_recording)
 app.add_typer(watermark_app, name="watermark")
+app.add_typer(audit_app, name="audit")
 app.command("prepare")(prepare)
 app.command("train")(train)
 app.command("align")(align)

@@ -126,15 +126,16 @@ def open_voice(
     raises:      ConsentError, VoiceError, and what a bad recording raises
     """
     from kouji.voices import VoiceStore
-    from kouji.voices.consent import FILE_STATEMENT, attest, require_for_file, require_for_voice
+    from kouji.voices.consent import FILE_STATEMENT, attest, require_for_file
     from kouji.voices.enroll import warn_of_transcript
+    from kouji.voices.leave import Leave
     from kouji.voices.sample import SAMPLE, sample_voice
 
     if choice.name == SAMPLE:
         return sample_voice()
     if choice.path is None:
         kept = VoiceStore(settings.home).get(str(choice.name))
-        require_for_voice(kept.name, kept.consent, settings.consent_policy)
+        Leave(settings.home, settings.consent_policy).require(kept)
         return kept
     if require_for_file(settings.consent_policy, is_attested=is_attested):
         tell(FILE_STATEMENT)

@@ -1,4 +1,4 @@
-"""`kouji voice`: keep, list, show, remove and check voices."""
+"""`kouji voice`: keep, list, show, remove and check voices; `consents` has the rest."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kouji.cli import consents
 from kouji.cli.boundary import say_to_user
 from kouji.cli.sources import require_file
-from kouji.errors import ConsentError, UsageError
+from kouji.errors import UsageError, VoiceError
 
 if TYPE_CHECKING:
     from kouji.audio.clean import QualityReport
-    from kouji.voices import Consent, Voice, VoiceWeights
+    from kouji.voices import Voice, VoiceWeights
 
 voice_app = typer.Typer(help="Keep and check voices.", no_args_is_help=True, rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(help="The name of a kept voice.")]
@@ -43,19 +44,18 @@ def add(
     sovits: Annotated[
         Path | None, typer.Option(help="The voice's own SoVITS weights (.pth).")
     ] = None,
-    consent_file: Annotated[
-        Path | None, typer.Option(help="A recording in which the speaker agrees.")
-    ] = None,
-    attest: Annotated[
-        bool, typer.Option("--attest", help='State: "I have the right to use this voice".')
-    ] = False,
+    challenge: consents.ChallengeId = None,
+    consent_file: consents.ConsentFile = None,
+    attest: consents.Attest = False,
+    who: consents.Who = None,
 ) -> None:
     """Check a recording and keep it as a voice."""
     from kouji.cli import session
     from kouji.types import LANGUAGES
-    from kouji.voices import VoiceStore, audit
+    from kouji.voices import VoiceStore
     from kouji.voices.consent import require_for_enrolment
     from kouji.voices.enroll import enroll, warn_of_transcript
+    from kouji.voices.leave import Leave
     from kouji.voices.voice import voice_id
 
     settings = session.start()
@@ -65,8 +65,10 @@ def add(
     for path in (recording, *(also or [])):
         require_file(path)
     weights = _read_weights(model, t2s, sovits)
-    consent, evidence = _read_consent(consent_file, attest)
-    require_for_enrolment(consent, settings.consent_policy)
+    given = consents.Given(consent_file, attest, challenge, who or "")
+    consent, evidence = given.read()
+    if challenge is None:
+        require_for_enrolment(consent, settings.consent_policy)
     voice = enroll(
         recording,
         settings,
@@ -79,11 +81,16 @@ def add(
     )
     if weights is not None:
         _require_length(voice)
-    VoiceStore(settings.home).add(voice, consent_recording=evidence)
-    basis = consent.kind if consent else "policy off"
-    audit.append(settings.audit_file, "voice.add", voice=voice.content_hash, consent=basis)
-    say_to_user(f"kept voice {voice.name!r}: {voice.reference.duration:.1f} s, consent: {basis}")
-    if warning := warn_of_transcript(voice):
+    store, leave = VoiceStore(settings.home), Leave(settings.home, settings.consent_policy)
+    if challenge is not None and name in store:
+        raise VoiceError(f"a voice named {name!r} exists already", cure="take another name")
+    voice = given.check(voice, evidence, settings)
+    leave.require(voice)
+    store.add(voice, consent_recording=evidence)
+    consents.write_down(settings, "voice.add", voice)
+    told = consents.describe(voice.consent)
+    say_to_user(f"kept voice {voice.name!r}: {voice.reference.duration:.1f} s, {told}")
+    for warning in filter(None, (leave.warning(voice), warn_of_transcript(voice))):
         say_to_user(f"warning: {warning}")
 
 
@@ -92,8 +99,14 @@ def list_voices(as_json: AsJson = False) -> None:
     """List the kept voices."""
     from kouji.cli import session
     from kouji.voices import VoiceStore
+    from kouji.voices.leave import Leave
 
-    voices = VoiceStore(session.start().home).list()
+    settings = session.start()
+    leave = Leave(settings.home, settings.consent_policy)
+    voices = [
+        values if "damaged" in values else values | {"consent_state": leave.state(values)}
+        for values in VoiceStore(settings.home).list()
+    ]
     if as_json:
         typer.echo(json.dumps(voices, ensure_ascii=False, indent=1))
         return
@@ -101,7 +114,8 @@ def list_voices(as_json: AsJson = False) -> None:
         if "damaged" in values:
             say_to_user(str(values["damaged"]))
             continue
-        consent = (values.get("consent") or {}).get("kind", "none")
+        expires = (values.get("consent") or {}).get("expires")
+        consent = values["consent_state"] + (f" until {expires[:10]}" if expires else "")
         typer.echo(
             f"{values['name']}\t{values.get('language') or '-'}\t"
             f"{values.get('duration', 0):.1f} s\tconsent: {consent}\t{values.get('created', '')}"
@@ -115,8 +129,12 @@ def show(name: Name, as_json: AsJson = False) -> None:
     """Print what is known of a voice."""
     from kouji.cli import session
     from kouji.voices import VoiceStore
+    from kouji.voices.leave import Leave
 
-    voice = VoiceStore(session.start().home).get(name)
+    settings = session.start()
+    store = VoiceStore(settings.home)
+    voice = store.get(name)
+    state = Leave(settings.home, settings.consent_policy).state(store.describe(name))
     values: dict[str, Any] = {
         "name": voice.name,
         "id": voice.id,
@@ -125,6 +143,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
         "transcript": voice.transcript,
         "created": voice.created,
         "content_hash": voice.content_hash,
+        "consent_state": state,
         "consent": voice.consent.to_json() if voice.consent else None,
         "report": dict(voice.report),
         "others": len(voice.others),
@@ -141,8 +160,10 @@ def remove(name: Name) -> None:
 
     settings = session.start()
     store = VoiceStore(settings.home)
+    values = next((each for each in store.list() if name in (each["name"], each["id"])), {})
     store.remove(name)
-    audit.append(settings.audit_file, "voice.remove", name=name)
+    # A name is the user's text: the line has the hash of the recording alone.
+    audit.append(settings.audit_file, "voice.remove", voice=values.get("content_hash"))
     say_to_user(f"removed voice {name!r}")
 
 
@@ -164,24 +185,6 @@ def check(
         typer.echo(_lines(_describe(report)))
     if report.verdict == "refused":
         raise typer.Exit(1)
-
-
-def _read_consent(file: Path | None, is_attested: bool) -> tuple[Consent | None, bytes | None]:
-    """The consent given on the command line and the recording that proves it."""
-    from kouji.voices.consent import attest as attest_statement
-    from kouji.voices.consent import from_recording
-    from kouji.voices.enroll import require_speech
-
-    if file is None:
-        return (attest_statement() if is_attested else None), None
-    try:
-        evidence = file.read_bytes()
-    except OSError as error:
-        raise ConsentError(
-            "cannot read the consent recording", seen=f"{file}: {error.strerror}"
-        ) from error
-    require_speech(evidence, str(file))
-    return from_recording(evidence), evidence
 
 
 def _read_weights(model: str | None, t2s: Path | None, sovits: Path | None) -> VoiceWeights | None:
@@ -256,3 +259,8 @@ def _lines(values: dict[str, Any]) -> str:
             shown = "-" if value is None or value == {} else value
             lines.append(f"{key + ':':<{width}} {shown}")
     return "\n".join(lines)
+
+
+voice_app.command("challenge")(consents.challenge)
+voice_app.command("consent")(consents.consent)
+voice_app.command("revoke")(consents.revoke)
