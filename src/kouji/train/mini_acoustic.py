@@ -84,6 +84,7 @@ class Example(NamedTuple):
     reference: NDArray[np.float32]
     full_band: float
     speaker: int
+    words: NDArray[np.int64]
 
 
 def phone_means(
@@ -108,6 +109,7 @@ class AcousticData(Dataset[Example]):
     def __init__(self, store: Store, reference_seconds: Sequence[float]) -> None:
         kept = [i for i in range(len(store)) if len(store.array("aligned_durations", i)) > 2]
         self.store = store.select(store.rows[kept])
+        self.has_words = "aligned_words" in self.store.arrays
         self.reference_frames = [round(s * FRAME_RATE_HZ) for s in reference_seconds]
         names = sorted(speaker.name for speaker in store.speakers)
         self.speaker_ids = {name: number for number, name in enumerate(names)}
@@ -163,7 +165,14 @@ class AcousticData(Dataset[Example]):
             self.reference(index, rng),
             float(clip.full_band),
             self.speaker_ids[clip.speaker],
+            self.words(index),
         )
+
+    def words(self, index: int) -> NDArray[np.int64]:
+        """Which word each phone belongs to; all one where a packed store left that out."""
+        if self.has_words:
+            return self.store.array("aligned_words", index).astype(np.int64)
+        return np.zeros(len(self.store.array("aligned_symbols", index)), np.int64)
 
     def reference(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """A random stretch of other utterances of the speaker, of this one if it is alone."""
@@ -197,10 +206,13 @@ class AcousticTrainer(nn.Module):
 
 
 class Made(NamedTuple):
-    """What the networks make of a batch whose prosody is given."""
+    """What the networks make of a batch whose prosody is given.
+
+    predicted: None where prosody is another recipe's task (`mini-prosody`)
+    """
 
     speaker: Tensor
-    predicted: PhoneProsody
+    predicted: PhoneProsody | None
     heard: FramePitch
     mel: Tensor
 
@@ -250,7 +262,7 @@ class MiniAcoustic:
         made = make(model.acoustic, batch)
         sums = {
             **_frame_sums(made, batch),
-            **_phone_sums(made.predicted, batch),
+            **(_phone_sums(made.predicted, batch) if made.predicted else {}),
             "speaker": _speaker_sum(model, made.speaker, batch["speaker"]),
         }
         frames = batch["frame_mask"].sum()
@@ -296,7 +308,9 @@ def make(acoustic: AcousticModel, batch: dict[str, Tensor]) -> Made:
     speaker = acoustic.speaker_encoder(reference, batch["reference_mask"].to(dtype))
     phone_mask = batch["phone_mask"].to(dtype)
     encoded = acoustic.encode(batch["symbols"], batch["tones"], phone_mask, speaker)
-    predicted = acoustic.predict_prosody(encoded, phone_mask, speaker)
+    predicted = None
+    if not acoustic.config.prosody_width:
+        predicted = acoustic.predict_prosody(encoded, phone_mask, speaker)
     x, mask, base = acoustic.expand(
         encoded, batch["prosody"], batch["durations"], batch["mel"].shape[1]
     )

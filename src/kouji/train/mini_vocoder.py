@@ -1,8 +1,10 @@
 """Recipe of the vocoder: real mels back to real samples, by spectral losses alone.
 
 The source follows the measured f0; a small head learns to read f0 off the mel for when
-no one measures it. Magnitudes are compared at four time-frequency trade-offs
-(multi-resolution STFT loss, Yamamoto et al. 2020) and in the mel itself.
+no one measures it. With `refined_weight` the samples are compared again after they were fitted
+to the mel as in `vocode_mel`: the network then learns what the fit cannot repair. Magnitudes
+are compared at four time-frequency trade-offs (multi-resolution STFT loss, Yamamoto et al.
+2020) and in the mel itself.
 """
 
 from __future__ import annotations
@@ -18,7 +20,15 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from kouji.audio.features import MINI_MEL, mel_spectrogram
-from kouji.models.mini.config import HOP_SAMPLES, LOG_F0_MEAN, LOG_F0_STD, MiniConfig
+from kouji.models.mini.config import (
+    HOP_SAMPLES,
+    LOG_F0_MEAN,
+    LOG_F0_STD,
+    MEL_MEAN,
+    MEL_STD,
+    MiniConfig,
+)
+from kouji.models.mini.refine import refine
 from kouji.models.mini.vocoder import Pitch, Vocoder, source_pulses
 from kouji.train.mini_data import (
     average_metrics,
@@ -32,7 +42,7 @@ from kouji.train.mini_samples import batch_for, shown_examples
 from kouji.train.monitor import Monitor
 from kouji.train.store import Store
 
-_DATA_KEYS = {"store": "", "frames": 64}
+_DATA_KEYS = {"store": "", "frames": 64, "refined_weight": 0.0}
 # STFT windows in samples (hops a quarter of them), and the mean magnitude of the release's
 # corpus in each. Errors are relative to that constant, not to the batch: then the mean over the
 # shares of a batch is the loss of the batch, and silent crops are not blown up.
@@ -160,25 +170,29 @@ class MiniVocoder:
         made = resynthesise(model, batch)
         edge = _EDGE_FRAMES * HOP_SAMPLES
         log_distance, share = spectral_distance(made[:, edge:-edge], real[:, edge:-edge])
+        wanted = mel_spectrogram(real, MINI_MEL)
         mel_distance = (
-            (mel_spectrogram(made, MINI_MEL) - mel_spectrogram(real, MINI_MEL))[
-                ..., _EDGE_FRAMES:-_EDGE_FRAMES
-            ]
-            .abs()
-            .mean()
+            (mel_spectrogram(made, MINI_MEL) - wanted)[..., _EDGE_FRAMES:-_EDGE_FRAMES].abs().mean()
         )
         voiced = batch["voiced"]
         misses = ((heard.log_f0 - batch["log_f0"]).abs() * voiced).sum()
         f0 = _PER_VOICED * misses / voiced.numel()
         voicing = F.binary_cross_entropy_with_logits(heard.voicing, voiced)
         total = log_distance + share + 0.5 * mel_distance + 0.3 * f0 + 0.2 * voicing
-        metrics = {
+        metrics: dict[str, Any] = {
             "log_distance": log_distance.detach(),
             "share": share.detach(),
             "mel": mel_distance.detach(),
             "f0": (misses.detach() / voiced.sum().clamp(min=1), voiced.sum()),
             "voicing": voicing.detach(),
         }
+        weight = self.data["refined_weight"]
+        if weight:
+            fitted = fit_to_mel(made, wanted)[:, edge:-edge]
+            refined_log, refined_share = spectral_distance(fitted, real[:, edge:-edge])
+            total = total + weight * (refined_log + refined_share)
+            metrics["refined_log"] = refined_log.detach()
+            metrics["refined_share"] = refined_share.detach()
         return total, metrics
 
     def evaluate(
@@ -203,6 +217,17 @@ class MiniVocoder:
                 monitor.audio(f"audio/{number}/{name}", sound, MINI_MEL.sample_rate, step)
                 mel = mel_spectrogram(sound[None], MINI_MEL)[0]
                 monitor.mel(f"mel/{number}/{name}", mel, step)
+
+
+def fit_to_mel(made: Tensor, log_mel: Tensor) -> Tensor:
+    """What speaking does to samples after the vocoder, without its rounds for consistency.
+
+    made:    (batch, samples)
+    log_mel: (batch, mels, frames) natural log, of the real samples
+    returns: (batch, samples), differentiable in `made`
+    """
+    mel = ((log_mel - MEL_MEAN) / MEL_STD).transpose(1, 2)
+    return refine(made, mel, torch.ones_like(mel[..., :1]), rounds=0)
 
 
 def resynthesise(vocoder: Vocoder, batch: dict[str, Tensor]) -> Tensor:

@@ -43,6 +43,12 @@ class MiniConfig:
     frame_pitch_dilations: tuple[int, ...] = (1, 2, 4, 2)
     harmonic_bands: int = 128
     noise_bands: int = 64
+    prosody_width: int = 0  # 0: durations, pitch and energy by regression (the first weights)
+    prosody_hidden: int = 384
+    prosody_speaker: int = 32
+    prosody_dilations: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
+    prosody_flow_dilations: tuple[int, ...] = (1, 2, 1)
+    prosody_temperature: float = 1.0  # deviation of the noise a reading is drawn from
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MiniConfig:

@@ -1,10 +1,11 @@
 """The acoustic model of `mini`: phones and a speaker to f0 and mel.
 
-Text encoder -> duration, pitch and energy of each phone -> f0 of each frame -> decoder,
-in the manner of FastSpeech 2 (Ren et al. 2021) with convolutions only: every mel frame
-sees a fixed number of phones and frames, which is what makes streaming exact. f0 comes
-before the mel, not after: it is cheap enough to be computed whole and alone for every
-request, so the vocoder's phase never depends on chunks or on who shares the batch.
+Text encoder -> duration, pitch and energy of each phone (by regression, or drawn by
+`prosody.ProsodyModel`) -> f0 of each frame -> decoder, in the manner of FastSpeech 2 (Ren et
+al. 2021) with convolutions only: every mel frame sees a fixed number of phones and frames,
+which is what makes streaming exact. f0 comes before the mel, not after: it is cheap enough to
+be computed whole and alone for every request, so the vocoder's phase never depends on chunks
+or on who shares the batch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from kouji.models.layers.shift_block import ShiftStack
 from kouji.models.mini.config import NUM_MELS, MiniConfig
+from kouji.models.mini.prosody import ProsodyModel
 from kouji.models.mini.speaker import SpeakerEncoder
 from kouji.text.phones import NUM_TONES, SYMBOLS
 
@@ -57,11 +59,14 @@ class AcousticModel(nn.Module):
         self.symbol_embedding = nn.Embedding(len(SYMBOLS), width)
         self.tone_embedding = nn.Embedding(NUM_TONES, width)
         self.encoder = ShiftStack(width, config.hidden, config.encoder_dilations, condition=speaker)
-        self.variance = ShiftStack(
-            width, config.hidden, config.variance_dilations, condition=speaker
-        )
-        self.variance_norm = nn.LayerNorm(width)
-        self.predict = nn.Linear(width, 1 + NUM_PROSODY)
+        if config.prosody_width:
+            self.prosody = ProsodyModel(config)
+        else:
+            self.variance = ShiftStack(
+                width, config.hidden, config.variance_dilations, condition=speaker
+            )
+            self.variance_norm = nn.LayerNorm(width)
+            self.predict = nn.Linear(width, 1 + NUM_PROSODY)
         self.place_prosody = nn.Linear(NUM_PROSODY, width)
         self.place_position = nn.Linear(4, width)
         self.pitch_enter = nn.Linear(width, config.pitch_width)
@@ -93,10 +98,31 @@ class AcousticModel(nn.Module):
         return encoded
 
     def predict_prosody(self, encoded: Tensor, mask: Tensor, speaker: Tensor) -> PhoneProsody:
-        """Predict duration, pitch, voicing and energy of each phone; shapes as `encode`."""
+        """The mean duration, pitch, voicing and energy of each phone; shapes as `encode`.
+
+        Only models without `prosody_width` have this part.
+        """
         x = self.variance_norm(self.variance(encoded, mask, speaker[:, None]))
         out = self.predict(x).float()
         return PhoneProsody(out[..., 0], out[..., 1:])
+
+    def draw_prosody(
+        self,
+        symbols: Tensor,
+        tones: Tensor,
+        edges: Tensor,
+        mask: Tensor,
+        speaker: Tensor,
+        noise: Tensor,
+    ) -> PhoneProsody:
+        """Draw duration, pitch, voicing and energy of each phone; see `ProsodyModel.draw`.
+
+        Only models with `prosody_width` have this part.
+        """
+        drawn = self.prosody.draw(symbols, tones, edges, mask, speaker, noise)
+        voicing = torch.logit(drawn[..., 2], eps=1e-4)
+        prosody = torch.stack([drawn[..., 1], voicing, drawn[..., 3]], dim=-1)
+        return PhoneProsody(drawn[..., 0], prosody)
 
     def expand(
         self, encoded: Tensor, prosody: Tensor, durations: Tensor, num_frames: int

@@ -17,6 +17,7 @@ from torch import Tensor
 from kouji.models.mini.config import LOG_F0_STD, MEL_STD
 from kouji.models.mini.frontend import FREE, PhoneSequence
 from kouji.models.mini.model import AcousticModel
+from kouji.models.mini.prosody import NUM_FEATURES, word_edges
 from kouji.models.mini.vocoder import Pitch, source_pulses
 from kouji.text.phones import SYMBOLS, is_silence
 from kouji.text.style import Style
@@ -62,20 +63,32 @@ class Plan:
 
 @torch.inference_mode()
 def make_plan(
-    model: AcousticModel, sequence: PhoneSequence, speaker: Tensor, style: Style, pace: float = 1.0
+    model: AcousticModel,
+    sequence: PhoneSequence,
+    speaker: Tensor,
+    style: Style,
+    pace: float = 1.0,
+    seed: int = 0,
 ) -> Plan:
     """Decide how a segment is spoken.
 
     model:   in float32 on the CPU or a GPU
     speaker: (channels,) embedding on the same device
     pace:    factor on predicted durations that makes their mean that of the training data
+    seed:    decides which of the likely readings, where the model draws one
     """
     device = speaker.device
     symbols = torch.from_numpy(sequence.symbols).to(device)[None]
     tones = torch.from_numpy(sequence.tones).to(device)[None]
     mask = torch.ones(1, symbols.shape[1], 1, device=device)
     encoded = model.encode(symbols, tones, mask, speaker[None])
-    predicted = model.predict_prosody(encoded, mask, speaker[None])
+    if model.config.prosody_width:
+        words = word_edges(sequence.symbols, sequence.units)
+        edges = torch.from_numpy(words).to(device)[None]
+        noise = reading_noise(model, len(sequence.symbols), seed).to(device)[None]
+        predicted = model.draw_prosody(symbols, tones, edges, mask, speaker[None], noise)
+    else:
+        predicted = model.predict_prosody(encoded, mask, speaker[None])
     durations = frame_counts(predicted.log_duration[0].cpu().numpy(), sequence, style, pace)
     prosody = _styled(predicted.prosody[0], sequence, style)
     counts = torch.from_numpy(durations).to(device)[None]
@@ -93,6 +106,13 @@ def make_plan(
         speaker,
         _frame_gain(sequence, style, counts[0]),
     )
+
+
+def reading_noise(model: AcousticModel, num_phones: int, seed: int) -> Tensor:
+    """What decides a reading: (phones, NUM_FEATURES), at the model's temperature."""
+    generator = torch.Generator().manual_seed(seed % (1 << 63))
+    noise = torch.randn(num_phones, NUM_FEATURES, generator=generator)
+    return noise * model.config.prosody_temperature
 
 
 def frame_counts(

@@ -121,10 +121,12 @@ class MiniRenderer:
         modules = {self._planner, self._networks.acoustic, self._networks.vocoder}
         return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
 
-    def plan(self, segment: Segment, voice: Tensor, style: Style, *, is_last: bool) -> Plan:
+    def plan(
+        self, segment: Segment, voice: Tensor, style: Style, *, is_last: bool, seed: int = 0
+    ) -> Plan:
         """Decide durations, pitch and energy of one segment."""
         sequence = sequence_segment(segment, is_last=is_last)
-        return make_plan(self._planner, sequence, voice, style, self._pace)
+        return make_plan(self._planner, sequence, voice, style, self._pace, seed)
 
     def open(
         self, segment: Segment, voice: Tensor, options: RenderOptions, seed: int, *, is_last: bool
@@ -133,7 +135,8 @@ class MiniRenderer:
 
         voice: (channels,) speaker embedding
         """
-        plan = self.plan(segment, voice, options.style or Style(), is_last=is_last)
+        style = options.style or Style()
+        plan = self.plan(segment, voice, style, is_last=is_last, seed=seed)
         return MiniRow(plan, seed, self._networks.context, is_streamed=options.is_streamed)
 
     @torch.inference_mode()
