@@ -175,6 +175,7 @@ class Speaker:
             client=options.client,
             deadline_seconds=options.deadline_seconds,
             is_background=options.is_background,
+            is_exact=options.is_exact,
         )
 
 

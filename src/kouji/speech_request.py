@@ -39,6 +39,7 @@ class SpeakOptions:
     client:           who is asking; the engine is fair between clients
     deadline_seconds: the request fails when it is not done by then
     is_background:    nobody waits for it: whatever somebody waits for goes first
+    is_exact:         the same bits each time, whatever else is spoken meanwhile; slower
     text:             how it is cut into segments, by families that offer a choice
     disclosure:       an audible notice that this is AI: none, start or end; None leaves it to the
                       operator, whose setting is the least there is
@@ -52,6 +53,7 @@ class SpeakOptions:
     client: str = ""
     deadline_seconds: float | None = None
     is_background: bool = False
+    is_exact: bool = False
     text: TextOptions = field(default_factory=TextOptions)
     disclosure: str | None = None
     notice: str | None = None

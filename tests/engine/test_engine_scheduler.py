@@ -30,6 +30,7 @@ class FakeJob(Job):
         lane: str = "w",
         deadline: float | None = None,
         is_background: bool = False,
+        is_exact: bool = False,
     ) -> None:
         super().__init__(
             client,
@@ -38,6 +39,7 @@ class FakeJob(Job):
             render_lane=lane,
             pool=pool,
             is_background=is_background,
+            is_exact=is_exact,
             deadline=deadline,
         )
         self.lengths, self.left = lengths, list(lengths)
@@ -384,6 +386,22 @@ def test_the_background_never_fills_the_queue() -> None:
     assert runner.scheduler.jobs == []
 
 
+@pytest.mark.parametrize("pool", ["kv", None])
+def test_rows_of_an_exact_request_are_alone_in_every_batch(pool: str | None) -> None:
+    runner = FakeRunner(Limits(seats=8, batch=8))
+    exact = [runner.add(FakeJob([5, 5, 6], is_exact=True, pool=pool)) for _ in range(2)]
+    others = [runner.add(FakeJob([5, 5, 6], pool=pool)) for _ in range(2)]
+    runner.run()
+    assert all(job.ends == ["finished"] for job in (*exact, *others))
+    sizes: dict[bool, set[int]] = {True: set(), False: set()}
+    for action in runner.actions:
+        assert len({row.job.is_exact for row in action.rows}) == 1
+        sizes[action.is_exact].add(len(action.rows))
+    assert sizes[True] == {1}
+    assert max(sizes[False]) > 1
+    assert not runner.scheduler._lanes
+
+
 def test_the_only_seat_is_given_back() -> None:
     """Rows of the background that sit where a listener wants to are not put off for ever."""
     runner = FakeRunner(Limits(seats=1, batch=2))
@@ -423,6 +441,7 @@ def test_whatever_happens_every_request_ends_once(
                 lane=f"{('kv', 'other', None)[value // 28 % 3]}/{value // 84 % 2}",
                 deadline=runner.now + value % 50 / 1000 if value % 5 == 0 else None,
                 is_background=value % 11 < 4,
+                is_exact=value % 13 < 4,
             )
             try:
                 jobs.append(runner.add(job))

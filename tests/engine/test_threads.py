@@ -208,3 +208,16 @@ print("fine", torch.get_num_threads())
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.split() == ["fine", "2"], result.stderr
+
+
+def test_an_exact_batch_has_the_same_threads_whatever_others_do() -> None:
+    applied: list[int] = []
+    choice = ThreadChoice(4, 4, "four cores")
+    governor = Governor(choice, apply=applied.append, look=lambda: None)
+    governor.hold(is_exact=True)
+    governor.hold(is_exact=True)
+    governor.hold(is_exact=False)
+    assert applied == [4, 1, 4]
+    fixed = Governor(ThreadChoice(3, 3, "", is_fixed=True), apply=applied.append)
+    fixed.hold(is_exact=True)
+    assert applied == [4, 1, 4, 3]

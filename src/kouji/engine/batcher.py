@@ -75,10 +75,11 @@ class Batcher:
         """
         for stage in STAGES:
             cost = self._stage_of[stage]
-            lanes: dict[tuple[str, bool], list[Row]] = {}
+            lanes: dict[tuple[str, bool, int], list[Row]] = {}
             for row in ready:
                 if cost(row):
-                    key = row.job.render_lane, row.job.is_streamed
+                    own = id(row) if row.job.is_exact else 0
+                    key = row.job.render_lane, row.job.is_streamed, own
                     lanes.setdefault(key, []).append(row)
             for rows in lanes.values():
                 oldest = min(rows, key=_age)
@@ -88,6 +89,8 @@ class Batcher:
                     yield stage, self._mates(leader, rows, cost, self._limit(stage, leader))
 
     def _limit(self, stage: str, row: Row) -> int:
+        if row.job.is_exact:
+            return 1
         is_vocode = stage == "vocode"
         return min(self.max_rows, row.job.vocode_rows) if is_vocode else self.max_rows
 

@@ -54,6 +54,7 @@ class Job:
     pool:     whose seats its rows take; None for a family without decode stage
     is_streamed: somebody listens while it is made
     is_background: nobody waits for it; whatever is not goes first
+    is_exact: each of its rows is computed alone
     vocode_rows: rows worth vocoding together with its own
     deadline: on the scheduler's clock
     """
@@ -68,6 +69,7 @@ class Job:
         pool: str | None,
         is_streamed: bool = False,
         is_background: bool = False,
+        is_exact: bool = False,
         vocode_rows: int = NO_LIMIT,
         deadline: float | None = None,
     ) -> None:
@@ -78,6 +80,7 @@ class Job:
         self.rows: list[Row] = []
         self.num_admitted = self.num_delivered = 0
         self.is_streamed, self.is_background = is_streamed, is_background
+        self.is_exact = is_exact
         self.has_spoken = False
 
     @property
@@ -132,3 +135,8 @@ class Action:
 
     kind: str
     rows: tuple[Row, ...]
+
+    @property
+    def is_exact(self) -> bool:
+        """Its one row is to be the same bits each time."""
+        return self.rows[0].job.is_exact

@@ -33,6 +33,8 @@ class EngineRequest:
     client:   whose request it is; clients take turns
     deadline_seconds: from submission to the last sample; None waits for ever
     is_background: goes behind every request that is not
+    is_exact: computed without company and with a fixed number of threads: the same bits each
+              time on a machine, where others may differ in the last of them; slower
     id:       names the request in traces and errors
     """
 
@@ -46,6 +48,7 @@ class EngineRequest:
     client: str = ""
     deadline_seconds: float | None = None
     is_background: bool = False
+    is_exact: bool = False
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 

@@ -165,6 +165,7 @@ class LiveJob(Job):
             pool=None if decoder is None else decoder.cache_key,
             is_streamed=request.render.is_streamed,
             is_background=request.is_background,
+            is_exact=request.is_exact,
             vocode_rows=renderer.vocode_rows,
             deadline=None if allowed is None else arrived + allowed,
         )

@@ -93,6 +93,8 @@ class Scheduler:
             del self._clients[job.client]
         if all(other.lane != job.lane for other in self.jobs):
             self._lanes.pop(job.lane, None)
+        for index in range(job.num_segments if job.is_exact else 0):
+            self._lanes.pop(_own_lane(job, index), None)
 
     def overdue(self, now: float) -> list[tuple[Job, EngineError]]:
         """Jobs to end now because their caller left or their time is up, and what to say."""
@@ -198,11 +200,15 @@ class Scheduler:
         if not waiting:
             return None
         first = self._beginnings.choose(waiting, _is_awaited, _place)
+        if first.job.is_exact:
+            return Action("begin", (first,))
         # First segments do not wait for the prompts of later ones to be read.
         mates = [
             row
             for row in waiting
-            if row.job.lane == first.job.lane and _is_awaited(row) == _is_awaited(first)
+            if row.job.lane == first.job.lane
+            and _is_awaited(row) == _is_awaited(first)
+            and not row.job.is_exact
         ]
         mates = [first, *(row for row in mates if row is not first)]
         return Action("begin", tuple(mates[: self._limits.batch]))
@@ -212,7 +218,9 @@ class Scheduler:
         lanes: dict[str, list[Row]] = {}
         for row in rows:
             if row.phase is Phase.DECODE:
-                lanes.setdefault(row.job.lane, []).append(row)
+                job = row.job
+                lane = _own_lane(job, row.index) if job.is_exact else job.lane
+                lanes.setdefault(lane, []).append(row)
         if not lanes:
             return None
         lane = min(lanes, key=lambda name: self._lanes.get(name, -1))
@@ -252,6 +260,11 @@ class Scheduler:
             assert indices == list(range(job.num_delivered, job.num_admitted)), "a row is lost"
             assert all(row.job is job for row in job.rows)
         assert set(self._clients) == {job.client for job in self.jobs}
+
+
+def _own_lane(job: Job, index: int) -> str:
+    """The lane of a row that is computed alone."""
+    return f"{job.lane}/{job.order}/{index}"
 
 
 def _is_new(job: Job) -> bool:

@@ -135,7 +135,7 @@ class Governor:
         """
         self._apply = apply or _set_torch_threads
         self._choice, self._look, self._clock = choice, look, clock
-        self.count = choice.count
+        self.count = self._applied = choice.count
         self._apply(self.count)
         self._seen, self._seen_at = None if choice.is_fixed else look(), clock()
         self._num_calm = 0
@@ -156,6 +156,18 @@ class Governor:
             self._change(self._wanted(waited, idle))
         return self.count
 
+    def hold(self, *, is_exact: bool) -> None:
+        """Before a batch; an exact one has the same number of threads whatever others do.
+
+        More threads add up in another order. That is the operator's number, else one: the
+        cores of today may be busy tomorrow.
+        """
+        fixed = self._choice.count if self._choice.is_fixed else 1
+        wanted = fixed if is_exact else self.count
+        if wanted != self._applied:
+            self._applied = wanted
+            self._apply(wanted)
+
     def _wanted(self, waited: float, idle: float) -> int:
         """How many threads the last second speaks for; both per second."""
         if waited > CONTESTED:
@@ -169,7 +181,7 @@ class Governor:
 
     def _change(self, count: int) -> None:
         if count != self.count:
-            self.count = count
+            self.count = self._applied = count
             self._apply(count)
 
 

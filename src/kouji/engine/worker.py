@@ -61,6 +61,7 @@ class Worker:
         self._make_runner, self._clock, self._trace = make_runner, clock, trace
         self._num_threads = settings.threads
         self._runner: Runner | None = None
+        self._governor: Governor | None = None
         self._tally = Tally()
         # Reentrant: the collector may close the engine in a thread that holds it.
         self._lock = threading.RLock()
@@ -157,9 +158,9 @@ class Worker:
         try:
             with torch.inference_mode():
                 self._runner = self._make_runner()
-                governor = self._govern()
+                self._governor = self._govern()
                 while self._turn(self._runner):
-                    governor.tick()
+                    self._governor.tick()
         except BaseException as error:
             # Not even an interrupt may leave readers waiting for a thread that is gone.
             log.exception("the engine stops")
@@ -197,6 +198,8 @@ class Worker:
                 self._has_computed = False
             return True
         self._has_computed = True
+        if self._governor is not None:
+            self._governor.hold(is_exact=action.is_exact)
         start = self._clock()
         failures = runner.run(action)
         self._note(action, start)

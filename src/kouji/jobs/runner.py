@@ -170,7 +170,9 @@ class Runner:
                 task.options.seed if line.seed is None else line.seed,
                 line.language or task.options.language,
                 produce_id=task.produce_id,
-                options=SpeakOptions(client=f"job {task.owner or task.job_id}", is_background=True),
+                options=SpeakOptions(
+                    client=f"job {task.owner or task.job_id}", is_background=True, is_exact=True
+                ),
                 in_chunks=False,
             )
         except KoujiError as error:
