@@ -27,10 +27,20 @@ from kouji.serve.origins import listed
 from kouji.serve.problems import RESPONSES, Problem, problem_of
 from kouji.serve.quotas import FLUSH_SECONDS
 from kouji.serve.record import current
-from kouji.serve.routes import consents, health, models, openai_speech, voices
+from kouji.serve.routes import (
+    consents,
+    cosyvoice,
+    gpt_sovits,
+    health,
+    models,
+    openai_speech,
+    predict,
+    voices,
+)
 from kouji.serve.service import Service
+from kouji.serve.shapes import shape
 
-DIALECTS = (health, openai_speech, models, voices, consents)
+DIALECTS = (health, openai_speech, models, voices, consents, gpt_sovits, cosyvoice, predict)
 _CORS_EXPOSED = ("X-Request-Id", "Retry-After", "X-AI-Generated", "X-Kouji-Watermark",
                  "X-Kouji-Model", "X-Kouji-Model-Substitute", "X-Kouji-Voice", "X-Kouji-Seed",
                  "X-Kouji-Warnings")  # fmt: skip
@@ -96,26 +106,28 @@ async def _write_quotas(service: Service) -> None:
         await service.in_thread(service.admission.quotas.flush)
 
 
-def answer(problem: Problem) -> JSONResponse:
-    """A problem in OpenAI's shape."""
-    current().failed(problem.status, problem.code)
-    return JSONResponse(problem.body(), problem.status, problem.headers())
+def answer(request: Request, problem: Problem) -> JSONResponse:
+    """A problem in the shape of the dialect that was spoken."""
+    status, body = shape(request.scope, problem)
+    current().failed(status, problem.code)
+    return JSONResponse(body, status, problem.headers())
 
 
-async def _kouji_error(_: Request, error: Exception) -> Response:
+async def _kouji_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, KoujiError)
-    return answer(problem_of(error))
+    return answer(request, problem_of(error))
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
     message = f"{place or 'the request'}: {first['msg']}"
-    return answer(Problem(400, "invalid_request_error", "invalid_value", message, place or None))
+    problem = Problem(400, "invalid_request_error", "invalid_value", message, place or None)
+    return answer(request, problem)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     problem = Problem(
@@ -124,7 +136,7 @@ async def _http_error(_: Request, error: Exception) -> Response:
         codes.get(error.status_code, "invalid_request"),
         str(error.detail),
     )
-    response = answer(problem)
+    response = answer(request, problem)
     response.headers.update(error.headers or {})
     return response
 

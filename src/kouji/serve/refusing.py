@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from kouji.serve.problems import Problem
 from kouji.serve.record import current
+from kouji.serve.shapes import shape
 
 # What a caller is still sending is read for so long and thrown away: closing at once would make
 # its system forget the answer.
@@ -21,12 +22,13 @@ _CLOSING = (408, 413, 503)  # what follows on these connections is not worth wai
 async def refuse(
     problem: Problem, scope: Scope, receive: Receive, send: Send, *, is_read: bool = False
 ) -> None:
-    """Send the problem, in OpenAI's shape.
+    """Send the problem, in the shape of the dialect that was spoken.
 
     is_read: nothing of the body is still to come
     """
-    current().failed(problem.status, problem.code)
-    body = json.dumps(problem.body(), ensure_ascii=False).encode()
+    status, facts = shape(scope, problem)
+    current().failed(status, problem.code)
+    body = json.dumps(facts, ensure_ascii=False).encode()
     is_closing = problem.status in _CLOSING or _is_coming(scope)
     headers = {
         **problem.headers(),
@@ -38,7 +40,7 @@ async def refuse(
     kind = "http" if scope["type"] == "http" else "websocket.http"
     if kind == "websocket.http":
         raw = [(name, value) for name, value in raw if name != b"connection"]
-    await send({"type": f"{kind}.response.start", "status": problem.status, "headers": raw})
+    await send({"type": f"{kind}.response.start", "status": status, "headers": raw})
     if is_closing and kind == "http" and not is_read and _is_coming(scope):
         await send({"type": "http.response.body", "body": body, "more_body": True})
         body = b""

@@ -107,7 +107,7 @@ class GptSovitsFamily:
         self._compile_renderer = compile_renderer
         self.precision: str = decode
         self.device, self._decode, self._render = device, decode, render
-        self._parts = parts
+        self._parts, self.version = parts, parts.version
         self._residents: Residents[WeightsKey, T2SDecoder | SoVITSRenderer] = Residents(
             weights_bytes, self._load
         )
@@ -185,9 +185,9 @@ class GptSovitsFamily:
         require_pair(first, second, f"{t2s.path.name}, {sovits.path.name}")
         return first
 
-    def languages(self, voice: Voice) -> tuple[str, ...]:
-        """The modes a text of this voice may be in; they depend on its weights."""
-        return MODES[self._table_of(*self._keys(voice))]
+    def languages(self, t2s: WeightsFile | None = None) -> tuple[str, ...]:
+        """The modes a text may be in, for the model's weights or for others."""
+        return MODES[_table("t2s", self._key("t2s", t2s))]
 
     # --- texts
 
