@@ -31,8 +31,15 @@ class Live:
 class Running:
     """A server for as long as the `with` block lasts."""
 
-    def __init__(self, settings: Settings, open_pool: Callable[[Settings], ModelPool]) -> None:
-        self._server = make_server(replace(settings, port=0), open_pool)
+    def __init__(
+        self,
+        settings: Settings,
+        open_pool: Callable[[Settings], ModelPool],
+        *,
+        studio: bool = False,
+    ) -> None:
+        """studio: off unless asked for, whatever the settings say: importing it takes seconds"""
+        self._server = make_server(replace(settings, port=0, studio=studio), open_pool)
         sockets = listen(settings.host, 0)
         self._port = sockets[0].getsockname()[1]
         self._thread = threading.Thread(target=self._server.run, args=(sockets,), daemon=True)

@@ -79,6 +79,10 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _left)
+    if service.settings.studio:
+        from kouji.serve.ui.mount import mount_studio  # Gradio takes seconds to import
+
+        mount_studio(app, service)
     return app
 
 
