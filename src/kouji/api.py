@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from kouji.audio.provenance import open_signer
 from kouji.config import Settings, load_settings
 from kouji.engine.openmp import release_team
 from kouji.errors import ConsentError, KoujiError, StyleError, UsageError, VoiceError
@@ -119,14 +120,19 @@ class TTS:
     """
 
     def __init__(self, family: Family, settings: Settings, engine: Engine | None = None) -> None:
-        """Join a family, the operator's settings and an engine; None makes one of its own."""
+        """Join a family, the operator's settings and an engine; None makes one of its own.
+
+        raises: ConfigError where files cannot be signed as the settings want it
+        """
         from kouji.engine.engine import Engine
         from kouji.engine.settings import EngineSettings
 
         self.family, self._settings = family, settings
+        # First of all: whoever asked for signed files learns at once that they cannot be signed.
+        self.signer = open_signer(settings.c2pa_certificate, settings.c2pa_key)
         self.engine = engine or Engine(EngineSettings.from_settings(settings))
         self._owns_engine = engine is None
-        self._speaker = Speaker(family, self.engine)
+        self._speaker = Speaker(family, self.engine, self.signer)
         self._conditionings: OrderedDict[tuple[str, str], _Heard] = OrderedDict()
         self._leave = Leave(settings.home, settings.consent_policy)
         self._lock = threading.Lock()

@@ -25,6 +25,7 @@ from kouji.text.style import Style
 from kouji.types import Audio, Samples, Speech
 
 if TYPE_CHECKING:
+    from kouji.audio.provenance import ManifestSigner
     from kouji.engine.engine import Engine, Ticket
     from kouji.engine.request import EngineRequest
     from kouji.models.family import Family
@@ -63,8 +64,11 @@ class Job:
 class Speaker:
     """Speaks jobs of one family on one engine."""
 
-    def __init__(self, family: Family, engine: Engine) -> None:
-        self._family, self._engine = family, engine
+    def __init__(
+        self, family: Family, engine: Engine, signer: ManifestSigner | None = None
+    ) -> None:
+        """signer: goes with every whole speech, for the files that are made of it."""
+        self._family, self._engine, self._signer = family, engine, signer
 
     def check(self, options: SpeakOptions) -> None:
         """Refuse options no text and voice could be spoken with.
@@ -151,7 +155,7 @@ class Speaker:
             for stretch in stretches:
                 stretch.cancel()
             raise
-        return SpeechStream(stretches, assembler)
+        return SpeechStream(stretches, assembler, self._signer)
 
     def _request(self, job: Job, place: str, is_streamed: bool) -> EngineRequest:
         """The text or its notice: a request of its own, so that the text's is as ever."""
@@ -235,8 +239,13 @@ def _patiently(function: Callable[[], T], wait_for_room: Callable[[], bool]) -> 
 class SpeechStream(Iterator[SpeechChunk]):
     """The chunks of one job; closing it, or letting go of it, ends the job at the next step."""
 
-    def __init__(self, stretches: Sequence[_Stretch], assembler: Assembler) -> None:
-        self._stretches, self._assembler = stretches, assembler
+    def __init__(
+        self,
+        stretches: Sequence[_Stretch],
+        assembler: Assembler,
+        signer: ManifestSigner | None = None,
+    ) -> None:
+        self._stretches, self._assembler, self._signer = stretches, assembler, signer
         self._chunks = _chunks(stretches, assembler)
         self.sample_rate = assembler.sample_rate
         self.warnings = assembler.script.warnings
@@ -255,6 +264,7 @@ class SpeechStream(Iterator[SpeechChunk]):
             self.warnings,
             self._assembler.script.request.seed,
             _labels(self.produce_id),
+            self._signer,
         )
 
     def __next__(self) -> SpeechChunk:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,11 @@ class SegmentReport:
 
 @dataclass(frozen=True)
 class Speech:
-    """The result of speaking: audio with word and phone timings and what happened on the way."""
+    """The result of speaking: audio with word and phone timings and what happened on the way.
+
+    metadata: the labels a file of it carries
+    signer:   signs such a file where the operator wants that (kouji.audio.provenance)
+    """
 
     audio: Audio
     words: tuple[Timing, ...] = ()
@@ -64,6 +68,7 @@ class Speech:
     warnings: tuple[str, ...] = ()
     seed: int = 0
     metadata: dict[str, str] = field(default_factory=dict)
+    signer: Any = field(default=None, repr=False, compare=False)
 
     def save(self, path: str | Path, *, format: str | None = None) -> None:
         """Write the audio, whole or not at all; the file's suffix names the format.
@@ -72,7 +77,8 @@ class Speech:
         """
         from kouji.audio.encode import save_audio
 
-        save_audio(self.audio, path, format=format, tags=self.metadata or None)
+        tags = self.metadata or None
+        save_audio(self.audio, path, format=format, tags=tags, signer=self.signer)
 
     def save_subtitles(self, path: str | Path) -> None:
         """Write the word timings as .srt, .vtt or .json, by the file's suffix."""

@@ -14,7 +14,7 @@ from kouji.audio.watermark import detect
 from kouji.config import Settings
 from kouji.engine.engine import Engine
 from kouji.engine.settings import EngineSettings
-from kouji.errors import ConsentError, EngineBusy, UsageError
+from kouji.errors import Cancelled, ConsentError, EngineBusy, UsageError
 from kouji.models.mini.family import MiniFamily
 from kouji.notice import PAUSE_SECONDS, SENTENCES, Notice, notice_sentence, settle_notice
 from kouji.types import Audio, Speech
@@ -164,13 +164,17 @@ def test_no_room_for_both_takes_neither(
 ) -> None:
     """A full queue refuses text and notice together, and what was refused leaves nothing behind."""
     settings = Settings(home=home_dir, disclosure="end")
-    with Engine(EngineSettings(max_seats=1, max_queue=1)) as engine:
+    with Engine(EngineSettings(max_seats=1, max_queue=2)) as engine:
         tts = TTS(tiny_family, settings, engine)
         streams: list[SpeechStream] = []
         with pytest.raises(EngineBusy):  # nobody reads them, so they stay
             streams.extend(tts.stream(TEXT * 20, voice) for _ in range(40))
         assert streams
+        tickets = [source for stream in streams for _, source in stream._stretches]
         for stream in streams:
             stream.close()
+        for ticket in tickets:  # leaving takes effect at the next step of the engine
+            with pytest.raises(Cancelled):
+                ticket.result()
         assert isinstance(tts.speak("Hi.", voice), Speech)
         engine.check_integrity()

@@ -2,7 +2,9 @@
 
 import io
 import json
+import shutil
 import struct
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,10 @@ def test_labels_of_files(format: str, tmp_path: Path) -> None:
         "Label": "1",
         "ContentProducer": "kouji",
         "ProduceID": "voice-7/line 3",
+        "ReservedCode1": "",
+        "ContentPropagator": "",
+        "PropagateID": "",
+        "ReservedCode2": "",
     }
     assert labels.tags["comment"] == PLAIN_LABEL
     assert labels.tags["title"] == TAGS["title"]
@@ -52,6 +58,28 @@ def test_a_stream_is_labelled_from_its_first_bytes(format: str) -> None:
     first = encoder.write(SOUND.samples[: RATE // 2])
     assert read_labels(first).is_ai_generated
     assert read_labels(first + encoder.close()).aigc["ProduceID"] == "voice-7/line 3"
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="needs ffprobe")
+@pytest.mark.parametrize("format", WITH_TAGS)
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_other_programs_read_the_labels(format: str, is_streamed: bool, tmp_path: Path) -> None:
+    """ffprobe, which knows nothing of us; RIFF has no field of a free name, so no AIGC there."""
+    if is_streamed:
+        pytest.importorskip("av")
+        encoder = Encoder(format, RATE, tags=TAGS)
+        content = encoder.write(SOUND.samples) + encoder.close()
+    else:
+        content = encode_bytes(SOUND, format, TAGS)
+    path = tmp_path / f"out.{format}"
+    path.write_bytes(content)
+    command = ["ffprobe", "-v", "error", "-show_format", "-show_streams", "-of", "json", str(path)]
+    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    tags = {**told["streams"][0].get("tags", {}), **told["format"].get("tags", {})}
+    named = {name.lower(): value for name, value in tags.items()}
+    assert PLAIN_LABEL in named["comment"]
+    if format != "wav":
+        assert json.loads(named["aigc"])["AIGC"]["Label"] == "1"
 
 
 @pytest.mark.parametrize("format", ["wav", "flac", "mp3", "opus"])

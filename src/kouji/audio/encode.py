@@ -10,6 +10,8 @@ import contextlib
 import io
 import os
 import secrets
+import shutil
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from kouji.audio.codecs import FORMATS, Resampling, check_bit_rate, codec_rate, open_codec
+from kouji.audio.provenance import ManifestSigner, produce_id_of
 from kouji.audio.resample import check_rate
 from kouji.errors import AudioError, UsageError
 from kouji.types import Audio, Samples
@@ -143,9 +146,15 @@ class AudioWriter:
         format: str | None = None,
         tags: dict[str, str] | None = None,
         bit_rate: int | None = None,
+        signer: ManifestSigner | None = None,
     ) -> None:
-        """Arguments as for Encoder; the format is taken from the suffix unless given."""
+        """Arguments as for Encoder; the format is taken from the suffix unless given.
+
+        signer: puts a C2PA manifest in the finished file, where its format can hold one; a warning
+                in the log says where not
+        """
         self._format = format_of(path, format)
+        self._signer = signer if signer and signer.can_sign(self._format) else None
         self._arguments = (check_rate(sample_rate), tags, bit_rate)
         self._path = Path(os.path.realpath(path))
         if self._path.exists() and not self._path.is_file():
@@ -187,6 +196,8 @@ class AudioWriter:
             return
         try:
             self._codec.close()
+            if self._signer is not None:
+                self._sign(self._signer)
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
@@ -197,6 +208,16 @@ class AudioWriter:
         except BaseException:
             self._discard()
             raise
+
+    def _sign(self, signer: ManifestSigner) -> None:
+        """Go on with a signed copy of the finished file in the place of the file itself."""
+        unsigned = self._file
+        with unsigned, tempfile.TemporaryFile(dir=self._part.parent) as signed:
+            unsigned.seek(0)
+            signer.sign(self._format, unsigned, signed, produce_id_of(self._arguments[1] or {}))
+            signed.seek(0)
+            self._file = self._part.open("w+b")
+            shutil.copyfileobj(signed, self._file)
 
     def _discard(self) -> None:
         with contextlib.suppress(OSError):  # on a full disk closing fails as writing did
@@ -218,20 +239,27 @@ def save_audio(
     format: str | None = None,
     tags: dict[str, str] | None = None,
     bit_rate: int | None = None,
+    signer: ManifestSigner | None = None,
 ) -> None:
     """Write `audio` to `path` with exact sizes in its header; on any failure nothing is left."""
     with AudioWriter(
-        path, audio.sample_rate, format=format, tags=tags, bit_rate=bit_rate
+        path, audio.sample_rate, format=format, tags=tags, bit_rate=bit_rate, signer=signer
     ) as writer:
         writer.write(audio.samples)
 
 
 def encode_bytes(
-    audio: Audio, format: str, tags: dict[str, str] | None = None, *, bit_rate: int | None = None
+    audio: Audio,
+    format: str,
+    tags: dict[str, str] | None = None,
+    *,
+    bit_rate: int | None = None,
+    signer: ManifestSigner | None = None,
 ) -> bytes:
     """The bytes `save_audio` would write."""
     buffer = io.BytesIO()
     codec = _open_for(buffer, format, audio.sample_rate, tags, bit_rate)
     codec.write(_check_samples(audio.samples))
     codec.close()
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    return signer.sign_bytes(content, format, produce_id_of(tags or {})) if signer else content

@@ -13,6 +13,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,10 +52,19 @@ class Labels:
 def label_tags(produce_id: str, *, producer: str = "kouji") -> dict[str, str]:
     """The tags every synthesised file carries.
 
-    The plain words are for people; the AIGC record for machines, with the fields of China's
-    labelling standard GB 45438-2025: Label 1 means "is generated", then who made it, and which one.
+    The plain words are for people; the AIGC record for machines, with the seven fields of China's
+    labelling standard GB 45438-2025: Label 1 means "is generated", then who made it, and which
+    one. The last three are for whoever spreads the file; what is not known is empty.
     """
-    record = {"Label": "1", "ContentProducer": producer, "ProduceID": produce_id}
+    record = {
+        "Label": "1",
+        "ContentProducer": producer,
+        "ProduceID": produce_id,
+        "ReservedCode1": "",
+        "ContentPropagator": "",
+        "PropagateID": "",
+        "ReservedCode2": "",
+    }
     return {
         "comment": PLAIN_LABEL,
         "software": "kouji",
@@ -152,7 +162,7 @@ def _read_tags(file: BinaryIO) -> dict[str, str]:
     if head[:4] in (b"RIFF", b"RF64"):
         pairs = _riff_pairs(file)
     elif head[:3] == b"ID3":
-        pairs = _id3_pairs(file.read(MAX_TAG_BYTES))
+        pairs = chain(_id3_pairs(file.read(MAX_TAG_BYTES)), _pairs_behind_id3(file, head))
     elif head[:4] == b"fLaC":
         pairs = _flac_pairs(file)
     elif head[:4] == b"OggS":
@@ -160,6 +170,14 @@ def _read_tags(file: BinaryIO) -> dict[str, str]:
     else:
         pairs = iter(())
     return {name.lower(): value for name, value in pairs}
+
+
+def _pairs_behind_id3(file: BinaryIO, head: bytes) -> Iterator[tuple[str, str]]:
+    """Of a FLAC file with an ID3 tag in front, which is where C2PA puts its manifest."""
+    start = 10 + _from_seven_bit(head[6:10])
+    file.seek(start)
+    if file.read(4) == b"fLaC":
+        yield from _flac_pairs(file, start)
 
 
 def _riff_pairs(file: BinaryIO) -> Iterator[tuple[str, str]]:
@@ -215,9 +233,9 @@ def _id3_text(encoding: bytes, data: bytes) -> list[str]:
     return data.decode(codec, errors="replace").strip("\0").split("\0")
 
 
-def _flac_pairs(file: BinaryIO) -> Iterator[tuple[str, str]]:
-    """The VORBIS_COMMENT block (type 4) among FLAC's metadata blocks."""
-    file.seek(4)
+def _flac_pairs(file: BinaryIO, start: int = 0) -> Iterator[tuple[str, str]]:
+    """The VORBIS_COMMENT block (type 4) among FLAC's metadata blocks; `start` is that of fLaC."""
+    file.seek(start + 4)
     for _ in range(128):
         header = file.read(4)
         if len(header) < 4:
