@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from kouji.config import ConfigWarning, Settings, debug_requested, load_settings
+from kouji.config import ConfigWarning, Settings, debug_requested, load_settings, load_with_origins
 from kouji.errors import ConfigError
 
 
@@ -85,3 +86,41 @@ def test_every_precision_a_setting_allows_can_be_chosen() -> None:
 
     assert PRECISIONS[0] == "auto"
     assert set(PRECISIONS[1:]) == set(COMPUTED)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "contradicted"),
+    [
+        ("", (True, "none", "spoken"), []),
+        ('compliance = "eu"', (True, "none", "spoken"), []),
+        ('compliance = "cn"', (True, "start", "spoken"), []),
+        ('compliance = "cn"\ndisclosure = "end"\nnotice = "morse"', (True, "end", "morse"), []),
+        ('compliance = "cn"\ndisclosure = "none"', (True, "none", "spoken"), ["disclosure"]),
+        ('compliance = "eu"\nwatermark = false', (False, "none", "spoken"), ["watermark"]),
+        (
+            'compliance = "cn"\nwatermark = false\ndisclosure = "none"',
+            (False, "none", "spoken"),
+            ["watermark", "disclosure"],
+        ),
+        ('watermark = false\ndisclosure = "end"', (False, "end", "spoken"), []),
+    ],
+)
+def test_presets_decide_only_what_the_operator_did_not(
+    tmp_path: Path, text: str, expected: tuple[bool, str, str], contradicted: list[str]
+) -> None:
+    environ = write(tmp_path, text)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        settings = load_settings(environ)
+    assert (settings.watermark, settings.disclosure, settings.notice) == expected
+    messages = [str(warning.message) for warning in told]
+    assert len(messages) == len(contradicted)
+    for name, message in zip(contradicted, messages, strict=True):
+        assert f"setting {name!r}" in message
+        assert "docs/compliance.md" in message
+
+
+def test_a_preset_is_named_as_the_origin(tmp_path: Path) -> None:
+    settings, origins = load_with_origins(write(tmp_path, 'compliance = "cn"'))
+    assert settings.disclosure == "start"
+    assert origins["disclosure"] == "the preset cn"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,12 @@ NOTICES = ("spoken", "morse")
 PRESETS = ("none", "eu", "cn")
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+# Of each preset, the settings it is about: what it sets, then what else would do.
+_PRESETS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "none": {},
+    "eu": {"watermark": (True,)},
+    "cn": {"watermark": (True,), "disclosure": ("start", "end"), "notice": ("spoken", "morse")},
+}
 PREFIX = "KOUJI_"
 # Variables with our prefix that are not settings: the debug switch and the tests' data folder.
 _NOT_SETTINGS = {"KOUJI_DEBUG", "KOUJI_SHARED", "KOUJI_GOLDENS"}
@@ -135,7 +141,32 @@ def load_with_origins(
             origins[name] = origin
         else:
             _warn_unknown(name, origin)
-    return Settings(**{**known, "home": home}), origins
+    settings, contradictions = with_preset(Settings(**{**known, "home": home}), known)
+    for contradiction in contradictions:
+        warnings.warn(contradiction, ConfigWarning, stacklevel=3)
+    preset = dict.fromkeys(_set_by_preset(settings, known), f"the preset {settings.compliance}")
+    return settings, {**preset, **origins}
+
+
+def with_preset(settings: Settings, decided: Collection[str]) -> tuple[Settings, tuple[str, ...]]:
+    """What `compliance` sets wherever the operator decided nothing, and what contradicts it.
+
+    decided: names of the settings that the operator gave
+    returns: the settings, and a warning for each decision that is less than the preset asks for
+    """
+    preset = _PRESETS[settings.compliance]
+    chosen = {name: preset[name][0] for name in _set_by_preset(settings, decided)}
+    contradictions = tuple(
+        f"setting {name!r} is {getattr(settings, name)!r}, but compliance = "
+        f"{settings.compliance!r} asks for {' or '.join(map(repr, enough))} (docs/compliance.md)"
+        for name, enough in preset.items()
+        if name in decided and getattr(settings, name) not in enough
+    )
+    return replace(settings, **chosen), contradictions
+
+
+def _set_by_preset(settings: Settings, decided: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in _PRESETS[settings.compliance] if name not in decided)
 
 
 def override(settings: Settings, **values: object) -> Settings:
