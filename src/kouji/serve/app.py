@@ -35,12 +35,23 @@ from kouji.serve.routes import (
     models,
     openai_speech,
     predict,
+    speech_socket,
     voices,
 )
 from kouji.serve.service import Service
 from kouji.serve.shapes import shape
 
-DIALECTS = (health, openai_speech, models, voices, consents, gpt_sovits, cosyvoice, predict)
+DIALECTS = (
+    health,
+    openai_speech,
+    speech_socket,
+    models,
+    voices,
+    consents,
+    gpt_sovits,
+    cosyvoice,
+    predict,
+)
 _CORS_EXPOSED = ("X-Request-Id", "Retry-After", "X-AI-Generated", "X-Kouji-Watermark",
                  "X-Kouji-Model", "X-Kouji-Model-Substitute", "X-Kouji-Voice", "X-Kouji-Seed",
                  "X-Kouji-Warnings")  # fmt: skip

@@ -202,7 +202,7 @@ def _options(body: SpeechOptions) -> SpeakOptions:
 
     names = ("temperature", "top_k", "top_p", "repetition_penalty")
     wishes: dict[str, Any] = {name: getattr(body, name) for name in names}
-    return SpeakOptions(SamplingWishes(**wishes))
+    return SpeakOptions(SamplingWishes(**wishes), disclosure=body.disclosure)
 
 
 def _check_word(name: str, value: str | None, known: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -32,7 +32,7 @@ async def events(utterance: Utterance, call: SpeakCall, body: SpeechBody) -> Asy
             async for chunk in chunks:
                 if data := await writer.write(chunk.samples):
                     yield _delta(data)
-                marks = timings(body, chunk.words, chunk.phones)
+                marks = timings(body.timestamp_granularities, chunk.words, chunk.phones)
                 if any(marks.values()):
                     yield _event("speech.words", **marks)
                 warnings += chunk.segment.warnings if chunk.segment else ()
@@ -43,7 +43,7 @@ async def events(utterance: Utterance, call: SpeakCall, body: SpeechBody) -> Asy
         yield _delta(data)
     yield _event(
         "speech.audio.done",
-        usage=usage(call.text, writer.seconds),
+        usage=usage(len(call.text), writer.seconds),
         seed=call.seed,
         duration=round(writer.seconds, 4),
         warnings=warnings,
@@ -67,22 +67,22 @@ async def whole_as_json(
         "sample_rate": speech.audio.sample_rate,
         "duration": round(speech.audio.duration, 4),
         "audio": base64.b64encode(audio).decode(),
-        **timings(body, speech.words, speech.phones),
+        **timings(body.timestamp_granularities, speech.words, speech.phones),
         "seed": call.seed,
         "warnings": [*utterance.facts.warnings, *of_segments],
-        "usage": usage(call.text, speech.audio.duration),
+        "usage": usage(len(call.text), speech.audio.duration),
     }
     return content, 200, utterance.facts.headers()
 
 
 def timings(
-    body: SpeechBody, words: Iterable[Timing], phones: Iterable[Timing]
+    granularities: Sequence[str], words: Iterable[Timing], phones: Iterable[Timing]
 ) -> dict[str, list[dict[str, Any]]]:
-    """The timings that were asked for."""
+    """The timings that were asked for: of word, phone, or both."""
     asked: dict[str, list[dict[str, Any]]] = {}
-    if "word" in body.timestamp_granularities:
+    if "word" in granularities:
         asked["words"] = [timing("word", each) for each in words]
-    if "phone" in body.timestamp_granularities:
+    if "phone" in granularities:
         asked["phones"] = [timing("phone", each) for each in phones]
     return asked
 
@@ -92,13 +92,13 @@ def timing(name: str, each: Timing) -> dict[str, Any]:
     return {name: each.text, "start": round(each.start, 4), "end": round(each.end, 4)}
 
 
-def usage(text: str, seconds: float) -> dict[str, int]:
+def usage(num_characters: int, seconds: float) -> dict[str, int]:
     """Characters in, tokens of 40 ms out."""
     tokens = round(seconds * TOKENS_PER_SECOND)
     return {
-        "input_tokens": len(text),
+        "input_tokens": num_characters,
         "output_tokens": tokens,
-        "total_tokens": len(text) + tokens,
+        "total_tokens": num_characters + tokens,
     }
 
 

@@ -1,0 +1,71 @@
+"""Text in pieces: nothing is lost, whatever is cut where; sentences come out when complete."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from kouji.serve.sentences import MAX_CHARACTERS, SentenceBuffer
+
+TEXT = (
+    'Hello, Dr. Smith. I paid 3.14 dollars! "Really?" 你好。今天[hao4]好！<strong>Not here. No'
+    "</strong> yes. 1. First item. Go\n😀 ok. e.g. this one. [break 0.5s] End? U.S. trade… fine"
+)
+SENTENCES = [
+    "Hello, Dr. Smith. ", "I paid 3.14 dollars! ", '"Really?" ', "你好。", "今天[hao4]好！",
+    "<strong>Not here. No</strong> yes. ", "1. First item. ", "Go\n", "😀 ok. e.g. this one. ",
+    "[break 0.5s] End? ", "U.S. trade… ",
+]  # fmt: skip
+
+
+def halves(text: str) -> list[str]:
+    """The text in units of UTF-16, as some clients send it."""
+    data = text.encode("utf-16-le")
+    units = (data[place : place + 2] for place in range(0, len(data), 2))
+    return [unit.decode("utf-16-le", "surrogatepass") for unit in units]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_cut_of_the_pieces_does_not_matter(seed: int) -> None:
+    draw, buffer, units = random.Random(seed), SentenceBuffer(), halves(TEXT)
+    found: list[str] = []
+    while units:
+        num_units = draw.randint(1, 9)
+        found += buffer.add("".join(units[:num_units]))
+        del units[:num_units]
+    assert found == SENTENCES
+    assert "".join(found) + buffer.flush() == TEXT
+
+
+def test_a_sentence_comes_out_as_soon_as_it_is_complete() -> None:
+    buffer = SentenceBuffer()
+    assert buffer.add("你好。") == ["你好。"]
+    assert buffer.add("Yes! ") == []  # a quote or another mark might follow
+    assert buffer.add("A") == ["Yes! "]
+    assert buffer.add("nd so.") == []
+    assert buffer.flush() == "And so."
+    assert buffer.flush() == ""
+
+
+def test_ssml_and_open_marks_are_kept_whole() -> None:
+    buffer = SentenceBuffer()
+    assert buffer.add("<spe") == []
+    assert buffer.add("ak>Hi. There! You.</speak>") == []
+    assert buffer.flush() == "<speak>Hi. There! You.</speak>"
+    assert buffer.add("<laughter>Ha! Ha! Yes") == []
+    assert buffer.add("</laughter> so. No") == ["<laughter>Ha! Ha! Yes</laughter> so. "]
+
+
+def test_a_sentence_without_end_is_cut_between_words() -> None:
+    buffer = SentenceBuffer()
+    found = buffer.add("word " * 200)
+    assert all(len(each) <= MAX_CHARACTERS and each.endswith(" ") for each in found)
+    assert "".join(found) + buffer.flush() == "word " * 200
+
+
+def test_half_a_character_alone_is_replaced() -> None:
+    buffer = SentenceBuffer()
+    assert buffer.add("a\ud83d") == []
+    assert buffer.flush() == "a\ufffd"
+    assert buffer.add("b\ude00。") == ["b\ufffd。"]
