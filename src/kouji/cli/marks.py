@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kouji.cli.boundary import say_to_user
 from kouji.cli.sources import require_file
 
 watermark_app = typer.Typer(
@@ -21,19 +22,44 @@ def _watermark() -> None:
 
 
 @watermark_app.command("detect")
-def detect(recording: Annotated[Path, typer.Argument(help="The sound to examine.")]) -> None:
-    """Print one JSON line with what was found; exit code 1 if there is no mark."""
-    from dataclasses import asdict
+def detect(
+    recordings: Annotated[list[Path], typer.Argument(help="The sounds to examine.")],
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Add the audit lines that the number leads to.")
+    ] = False,
+    own_speed: Annotated[
+        bool, typer.Option("--own-speed", help="Faster: do not look at other speeds.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, as without it.")
+    ] = False,
+) -> None:
+    """Print one JSON line for each recording: is there a mark, which number, how sure.
 
-    from kouji.audio.load import load_audio
-    from kouji.audio.watermark import detect as find_mark
+    Exit code 0 if every recording carries the mark, 1 if one does not or cannot be read.
+    """
     from kouji.cli import session
+    from kouji.errors import AudioError
+    from kouji.voices.inspection import inspect
 
-    session.start()
-    require_file(recording)
-    detection = find_mark(load_audio(recording))
-    # The same hexadecimal id stands in the file's label and in the audit line.
-    mark = None if detection.payload is None else f"{detection.payload:08x}"
-    typer.echo(json.dumps({**asdict(detection), "id": mark}))
-    if not detection.found:
+    del as_json  # the only form there is, so that scripts may say what they rely on
+    settings = session.start()
+    for recording in recordings:
+        require_file(recording)
+    is_every_one_marked = True
+    for recording in recordings:
+        try:
+            inspection = inspect(
+                recording,
+                settings.audit_file if audit else None,
+                search_speeds=not own_speed,
+            )
+        except AudioError as error:
+            say_to_user(str(error))
+            is_every_one_marked = False
+            continue
+        facts = {"file": str(recording), **inspection.as_dict()}
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+        is_every_one_marked = is_every_one_marked and inspection.detection.found
+    if not is_every_one_marked:
         raise typer.Exit(1)
