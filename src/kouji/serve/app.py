@@ -28,6 +28,7 @@ from kouji.serve.problems import RESPONSES, Problem, problem_of
 from kouji.serve.quotas import FLUSH_SECONDS
 from kouji.serve.record import current
 from kouji.serve.routes import (
+    batch,
     consents,
     cosyvoice,
     gpt_sovits,
@@ -37,6 +38,7 @@ from kouji.serve.routes import (
     predict,
     speech_socket,
     voices,
+    watermark,
 )
 from kouji.serve.service import Service
 from kouji.serve.shapes import shape
@@ -45,6 +47,8 @@ DIALECTS = (
     health,
     openai_speech,
     speech_socket,
+    batch,
+    watermark,
     models,
     voices,
     consents,

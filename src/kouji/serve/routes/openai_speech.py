@@ -47,10 +47,12 @@ async def speech(request: Request, caller: Annotated[Caller, Depends(caller_of)]
     caller.require("speak")
     body, files = await read_body(request, SpeechBody, service.references.max_bytes)
     stream_format = _stream_format(body)
-    call = await while_connected(
-        request, speak_call(service, body, caller, upload=files.get("ref_audio"))
+    is_whole = stream_format == "json"
+    preparing = speak_call(
+        service, body, caller, upload=files.get("ref_audio"), in_chunks=not is_whole
     )
-    if stream_format == "json":
+    call = await while_connected(request, preparing)
+    if is_whole:
         return JSONResponse(
             *await while_connected(request, whole_as_json(service, call, caller, body))
         )

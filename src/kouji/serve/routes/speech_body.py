@@ -128,7 +128,7 @@ async def speak_call(
     caller: Caller,
     *,
     upload: bytes | None = None,
-    in_chunks: bool | None = None,
+    in_chunks: bool = True,
 ) -> SpeakCall:
     """What the service is to do for one body.
 
@@ -146,7 +146,7 @@ async def call_for(
     text: str,
     *,
     source: bytes | str | None = None,
-    in_chunks: bool | None = None,
+    in_chunks: bool = True,
 ) -> SpeakCall:
     """As `speak_call`, for a text and a reference from elsewhere."""
     service.check_text(text)
@@ -168,7 +168,7 @@ async def call_for(
         is_style_strict=is_strict,
         seed=body.seed,
         language=body.language,
-        in_chunks=True if in_chunks is None else in_chunks,
+        in_chunks=in_chunks,
         options=_options(body),
         warnings=(*body.unknown, *warnings),
     )
