@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +22,7 @@ from kouji.serve.record import current
 from kouji.serve.refusing import refuse
 
 _MEGABYTE = 1_000_000
+_ABORT_SECONDS = 1.0  # until the system has told that a connection is gone
 _SLOW = Problem(408, "invalid_request_error", "body_timeout", "the body came too slowly")
 
 
@@ -65,6 +67,8 @@ class Bodies:
                 # keep a polite end waiting for ever.
                 abort: Callable[[], None] = scope.get(ABORT, _nothing)
                 abort()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(_hung_up(receive), _ABORT_SECONDS)
                 return
             bounded.problem = problem_of(
                 DeadlineExceeded(
@@ -131,6 +135,12 @@ class _Bounded:
         await self._send(message)
         if message["type"] == "http.response.body" and not message.get("more_body"):
             self.is_complete = True
+
+
+async def _hung_up(receive: Receive) -> None:
+    """Return when the connection is gone."""
+    while (await receive())["type"] == "http.request":
+        pass
 
 
 def _nothing() -> None:

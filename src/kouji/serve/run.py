@@ -31,6 +31,7 @@ from kouji.serve.service import Service
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _EXIT_KILLED = 128  # plus the signal, as shells count
+_BACKLOG = 2048  # connections the system holds until they are taken
 _UNWIND_SECONDS = 2  # for what was cancelled
 _log = logging.getLogger(__name__)
 
@@ -71,7 +72,9 @@ def listen(host: str, port: int) -> list[socket.socket]:
 
 
 class Server(uvicorn.Server):
-    """uvicorn with our way of ending; `listens` is set when it answers."""
+    """uvicorn with our way of ending; `listens` is set when it answers, on `loop`."""
+
+    loop: asyncio.AbstractEventLoop
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -82,6 +85,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and watch how loading goes."""
+        self.loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self.listens.set()
         self._app.state.loading.add_done_callback(self._loaded)
@@ -153,6 +157,7 @@ def make_server(
         access_log=False,
         server_header=False,
         forwarded_allow_ips="127.0.0.1,::1",
+        backlog=_BACKLOG,
         timeout_graceful_shutdown=_UNWIND_SECONDS,
     )
     return Server(config, app)
@@ -177,6 +182,7 @@ def _bound(family: int, kind: int, protocol: int, place: tuple[object, ...]) -> 
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(place)
+        listener.listen(_BACKLOG)  # two that are only bound would share the port
     except OSError as error:
         listener.close()
         raise UsageError(
