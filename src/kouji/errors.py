@@ -106,8 +106,8 @@ class ConsentError(VoiceError):
 
     Of a voice: missing, unverified, expired, revoked, not_this_voice. Of a challenge:
     unknown_challenge, expired_challenge, used_challenge, other_challenge, too_many_challenges.
-    Of a recording: unreadable, no_speech, too_long, wrong_statement, synthetic,
-    wrong_words, other_speaker.
+    Of a recording: unreadable, no_speech, too_long, narrow, noisy, synthetic, wrong_words,
+    other_speaker. Of a typed statement: wrong_statement.
     Of the audio asked for: unmarked.
     """
 

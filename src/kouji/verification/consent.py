@@ -21,6 +21,8 @@ __all__ = ["Challenge", "Limits", "new_challenge", "verify_challenge"]
 
 MIN_SPEECH_SECONDS = 2.0  # nobody reads a statement and six words faster
 MAX_SECONDS = 60.0
+MIN_RATE = 16_000  # Hz: a telephone's band hides what tells speakers apart
+MIN_SNR_DB = 15.0
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Limits:
 
 
 LIMITS = {
-    "zh": Limits(words=-3.5, fit=-4.0, speaker=0.55),
-    "en": Limits(words=-3.5, fit=-3.0, speaker=0.55),
+    "zh": Limits(words=-3.5, fit=-4.0, speaker=0.81),
+    "en": Limits(words=-3.5, fit=-3.0, speaker=0.81),
 }
 
 
@@ -84,15 +86,16 @@ def verify_challenge(
     others:    further references of the voice (`Voice.others`), each checked likewise
     days:      how long the consent lasts (setting `consent_days`); 0: until it is revoked
     raises:    ConsentError whose `reason` tells: unknown_challenge, expired_challenge,
-               used_challenge, other_challenge, unreadable, too_long, no_speech, synthetic,
-               wrong_words, other_speaker. From `synthetic` on the challenge is used up.
+               used_challenge, other_challenge, unreadable, too_long, no_speech, narrow, noisy,
+               synthetic, wrong_words, other_speaker. From `synthetic` on the challenge is used up.
     """
     store = ChallengeStore(home)
     challenge = store.get(challenge_id, purpose=purpose, owner=owner)
     audio = _load_reading(recording)
+    scores = {"snr_db": _check_quality(audio)}
     store.use(challenge)
     _require_unmarked(audio)
-    scores = _check_words(audio, challenge)
+    scores |= _check_words(audio, challenge)
     scores |= _check_speaker(audio, (reference, *others), challenge)
     return Consent(
         kind="verified",
@@ -143,6 +146,30 @@ def _load_reading(recording: bytes) -> Audio:
     rate = audio.sample_rate
     start, end = max(0.0, spans[0][0] - 0.1), spans[-1][1] + 0.1
     return Audio(audio.samples[round(start * rate) : round(end * rate)], rate)
+
+
+def _check_quality(audio: Audio) -> float:
+    """The SNR in dB of a reading that is good enough to judge by; ConsentError for another."""
+    from kouji.audio.clean import check_reference
+
+    if audio.sample_rate < MIN_RATE:
+        raise ConsentError(
+            "the recording of the sentence is of a telephone's quality",
+            reason="narrow",
+            seen=f"{audio.sample_rate} Hz",
+            allowed=f"at least {MIN_RATE} Hz",
+            cure="record it with a microphone",
+        )
+    snr_db = min(99.0, check_reference(audio).snr_db)
+    if snr_db < MIN_SNR_DB:
+        raise ConsentError(
+            "the recording of the sentence is too noisy to tell who speaks",
+            reason="noisy",
+            seen=f"{snr_db:.1f} dB",
+            allowed=f"at least {MIN_SNR_DB:g} dB",
+            cure="record it in a quiet room, close to the microphone",
+        )
+    return snr_db
 
 
 def _require_unmarked(audio: Audio) -> None:

@@ -18,6 +18,10 @@ from kouji.types import Audio, Samples
 if TYPE_CHECKING:
     from kouji.models.mini.speaker import SpeakerEncoder
 
+# Natural log of mel power, added to both recordings alike. The encoder was trained on clean
+# speech and hears the hiss between harmonics as a trait of the voice: at 30 dB of white noise
+# on one side alone 17 % of pairs went wrong (equal error), with the floor 6 %.
+MEL_FLOOR = -6.0
 MIN_SECONDS = 1.0  # of speech, below which an embedding says nothing
 
 
@@ -34,6 +38,7 @@ def embed(audio: Audio) -> NDArray[np.float32]:
     levelled = normalise_loudness(resample(speech, MINI_MEL.sample_rate))
     with torch.inference_mode():
         mel = mel_spectrogram(torch.from_numpy(levelled.samples)[None], MINI_MEL).transpose(1, 2)
+        mel = torch.logaddexp(mel, torch.tensor(MEL_FLOOR))
         mel = (mel - MEL_MEAN) / MEL_STD
         embedding = _encoder()(mel, torch.ones_like(mel[..., :1]))[0].numpy()
     unit: NDArray[np.float32] = embedding / np.linalg.norm(embedding)
