@@ -36,7 +36,10 @@ FAMILY = "gpt-sovits"
 # What the text modes of GPT-SoVITS mean to a family that has languages only.
 _LANGUAGES = {"auto": None, "zh": "zh", "all_zh": "zh", "en": "en"}
 
-router = APIRouter(tags=["gpt-sovits"], responses=described(GptSovitsError))
+# Clients that send JSON without saying so are many.
+router = APIRouter(
+    tags=["gpt-sovits"], responses=described(GptSovitsError), strict_content_type=False
+)
 Asking = Annotated[Caller, Depends(caller_of)]
 Name = Annotated[str, Query(max_length=1000)]
 _SOUND: dict[int | str, dict[str, Any]] = {
@@ -96,9 +99,8 @@ async def set_refer_audio(
 
 @router.get("/control", status_code=403, response_class=JSONResponse)
 @router.post("/control", status_code=403, response_class=JSONResponse)
-async def control(command: Name = "") -> Response:
-    """Nobody restarts or ends this server over HTTP."""
-    del command
+async def control() -> Response:
+    """Nobody restarts or ends this server over HTTP, whatever the command."""
     return JSONResponse({"message": "this server is not controlled over HTTP"}, 403)
 
 
@@ -110,7 +112,10 @@ async def _tts(request: Request, body: TtsBody, caller: Caller) -> Response:
     caller.require("speak")
     chosen = service.models.substitute(FAMILY, strict=body.strict)
     choice = _choices(request).get(caller)
-    return await while_connected(request, _answer(service, body, caller, chosen, choice))
+    try:
+        return await while_connected(request, _answer(service, body, caller, chosen, choice))
+    except ModelError as error:  # weights that do not go together, or are not there any more
+        return _failed("tts failed", error)
 
 
 async def _answer(

@@ -58,7 +58,7 @@ MODES = {
 _NUM_VALUES = 4
 _MAX_MANNER = 2000
 
-router = APIRouter(tags=["predict"], responses=described(PredictError))
+router = APIRouter(tags=["predict"], responses=described(PredictError), strict_content_type=False)
 Asking = Annotated[Caller, Depends(caller_of)]
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"audio/wav": {}}, "description": "The sound"},
@@ -95,12 +95,13 @@ async def predict(request: Request, body: PredictBody, caller: Asking) -> Respon
     headers = facts.headers()
     name = _shelf(request).put(content, "audio/wav", headers)
     answer = Predicted(
-        data=[_address(request, name), "; ".join(facts.warnings)],
+        data=[address_of(request, name), "; ".join(facts.warnings)],
         duration=round(time.monotonic() - began, 3),
     )
     return JSONResponse(answer.model_dump(), headers=headers)
 
 
+@router.head("/api/predict/files/{name}", include_in_schema=False)
 @router.get("/api/predict/files/{name}", response_class=Response, responses=_FILE)
 async def predicted_file(request: Request, name: str) -> Response:
     """A sound that was made; its address is the key to it."""
@@ -179,12 +180,12 @@ def _words(given: list[Any], index: int, what: str) -> str:
     return value
 
 
-def _address(request: Request, name: str) -> str:
+def address_of(request: Request, name: str) -> str:
     """Where the caller fetches it: the host that was asked, below the same root."""
     root = request.scope.get("root_path", "").rstrip("/")
     path = f"{root}/api/predict/files/{quote(name)}.wav"
     host = request.headers.get("host", "")
-    return f"{request.url.scheme}://{host}{path}" if host else path
+    return f"{request.scope['scheme']}://{host}{path}" if host else path
 
 
 def _shelf(request: Request) -> Shelf:
