@@ -322,3 +322,16 @@ def test_a_wrong_database_is_told_without_its_password(tmp_path: Path) -> None:
     with pytest.raises(KoujiError, match="cannot be used") as other:
         JobCentre(nowhere)
     assert "secret" not in str(caught.value) + str(other.value)
+
+
+def test_the_audible_notice_is_at_the_beginning_of_the_work_alone(
+    tiny_family: MiniFamily, home_dir: Path
+) -> None:
+    settings = Settings(home=home_dir, disclosure="start", notice="morse")
+    lines = [JobLine("bad", "[bad"), JobLine("b", "Same words."), JobLine("c", "Same words.")]
+    with TTS(tiny_family, settings) as tts:
+        with JobCentre(settings, ToySpeakers(tts, settings)) as centre:
+            info = ended(centre, centre.submit_lines("lines", lines))
+            rows = manifest_of(centre, info)
+    assert [row["state"] for row in rows] == ["failed", "spoken", "spoken"]
+    assert rows[1]["duration"] > rows[2]["duration"] + 0.5

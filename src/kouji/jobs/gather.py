@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kouji.audio.labels import label_tags
+from kouji.audio.provenance import ManifestSigner
 from kouji.errors import KoujiError
 from kouji.jobs.folder import JobFolder, sync_folder, unwritable
 from kouji.jobs.job import JobOptions, JobResult
@@ -29,9 +30,15 @@ class Gathered:
     num_failed: int
 
 
-def gather(folder: JobFolder, options: JobOptions, produce_id: int) -> Gathered:
+def gather(
+    folder: JobFolder,
+    options: JobOptions,
+    produce_id: int,
+    signer: ManifestSigner | None = None,
+) -> Gathered:
     """Write joined sound, subtitles and manifest; nothing joined where no line has sound.
 
+    signer: puts a C2PA manifest into the joined file
     raises: JobError where the disk refuses
     """
     try:
@@ -46,6 +53,7 @@ def gather(folder: JobFolder, options: JobOptions, produce_id: int) -> Gathered:
                 format=options.format,
                 tags=label_tags(f"{produce_id:08x}"),
                 lufs=options.lufs,
+                signer=signer,
             )
             _write_subtitles(folder, options, placed, by_number)
         write_manifest(folder, {item.number: item for item in placed}, with_text=options.with_text)

@@ -16,6 +16,7 @@ import numpy as np
 from kouji.audio.encode import AudioWriter
 from kouji.audio.load import load_audio
 from kouji.audio.loudness import normalise_loudness
+from kouji.audio.provenance import ManifestSigner
 from kouji.audio.resample import resample
 from kouji.errors import JobError
 from kouji.jobs.spoken import SpokenLine
@@ -75,20 +76,23 @@ def write_joined(
     format: str,
     tags: dict[str, str],
     lufs: float,
+    signer: ManifestSigner | None = None,
 ) -> None:
     """Write the joined file, which appears whole.
 
     sound_of: the lossless file of a line's number
+    signer:   puts a C2PA manifest into the file
     raises:   AudioError
     """
     first = _load(sound_of(placed[0].number), None)
-    with AudioWriter(path, first.sample_rate, format=format, tags=tags) as writer:
+    rate = first.sample_rate
+    with AudioWriter(path, rate, format=format, tags=tags, signer=signer) as writer:
         mixer = _Mixer(writer.write)
         for item in placed:
-            audio = _load(sound_of(item.number), first.sample_rate)
+            audio = _load(sound_of(item.number), rate)
             even = normalise_loudness(audio, lufs) if len(audio.samples) else audio
-            start = round(item.start * first.sample_rate)
-            mixer.add(start, even.samples * np.float32(item.share), first.sample_rate)
+            start = round(item.start * rate)
+            mixer.add(start, even.samples * np.float32(item.share), rate)
         mixer.close()
 
 

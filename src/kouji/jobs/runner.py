@@ -25,12 +25,13 @@ from kouji.jobs.fitting import Sound, fit
 from kouji.jobs.folder import JobFolder, sync_folder, unwritable
 from kouji.jobs.job import JobLine, JobOptions, Speakers
 from kouji.jobs.spoken import SpokenLine, file_name, hash_text
-from kouji.speaking import SpeakOptions
+from kouji.speech_request import SpeakOptions
 from kouji.text.style import Style, parse_style
 from kouji.types import Audio
 
 if TYPE_CHECKING:
     from kouji.api import TTS
+    from kouji.audio.provenance import ManifestSigner
     from kouji.speaking import SpeechStream
     from kouji.voices import Voice
 
@@ -50,6 +51,7 @@ class Task:
 
     owner:      whose turn it is in the engine
     produce_id: 32 bits in watermark, label and audit lines of all its sound
+    num_lines:  of the whole job
     """
 
     job_id: str
@@ -57,6 +59,7 @@ class Task:
     options: JobOptions
     default_voice: str
     produce_id: int
+    num_lines: int
 
 
 def produce_id(lines_hash: str, options: JobOptions) -> int:
@@ -98,6 +101,14 @@ class Runner:
         """
         self._task, self._folder, self._speakers = task, folder, speakers
         self._must_stop, self._wait, self._on_line = must_stop, wait, on_line
+        self.ends = 0, task.num_lines - 1  # the first and the last line that are heard
+
+    def part_of(self, number: int) -> str:
+        """Which part of the joined work a line is: an audible notice belongs at its ends."""
+        first, last = self.ends
+        if number in self.ends:
+            return "whole" if first == last else "first" if number == first else "last"
+        return "middle"
 
     def speak(self, lines: list[tuple[int, JobLine]]) -> None:
         """Speak what nothing became of yet; returns when each line is on the disk, or failed.
@@ -145,7 +156,7 @@ class Runner:
         tts = voice = None
         try:
             tts, voice = self._open(line)
-            stream = self._stream(tts, voice, line, self._style_of(line))
+            stream = self._stream(tts, voice, number, line, self._style_of(line))
         except (EngineBusy, Stopped):
             raise
         except Exception as error:
@@ -159,7 +170,7 @@ class Runner:
         return self._speakers.open(name, task.options.model, task.owner)
 
     def _stream(
-        self, tts: TTS, voice: Voice, line: JobLine, style: str | Style | None
+        self, tts: TTS, voice: Voice, number: int, line: JobLine, style: str | Style | None
     ) -> SpeechStream:
         task = self._task
         try:
@@ -171,7 +182,10 @@ class Runner:
                 line.language or task.options.language,
                 produce_id=task.produce_id,
                 options=SpeakOptions(
-                    client=f"job {task.owner or task.job_id}", is_background=True, is_exact=True
+                    client=f"job {task.owner or task.job_id}",
+                    is_background=True,
+                    is_exact=True,
+                    part=self.part_of(number),
                 ),
                 in_chunks=False,
             )
@@ -203,7 +217,7 @@ class Runner:
             speech_rate=round(rate, 4),
         )
         try:
-            spoken = self._save_sound(spoken, line, sound)
+            spoken = self._save_sound(spoken, line, sound, begun.tts.signer)
             self._folder.save(spoken)
         except KoujiError as error:
             if not isinstance(error.__cause__, OSError):
@@ -235,14 +249,16 @@ class Runner:
         pause = FIRST_WAIT_SECONDS
         while True:
             try:
-                return self._stream(begun.tts, begun.voice, begun.line, style)
+                return self._stream(begun.tts, begun.voice, begun.number, begun.line, style)
             except EngineBusy:
                 if self._must_stop():
                     raise Stopped from None
                 self._wait(pause)
                 pause = min(2 * pause, LONGEST_WAIT_SECONDS)
 
-    def _save_sound(self, spoken: SpokenLine, line: JobLine, sound: Sound) -> SpokenLine:
+    def _save_sound(
+        self, spoken: SpokenLine, line: JobLine, sound: Sound, signer: ManifestSigner | None
+    ) -> SpokenLine:
         """The files of a line, each of which appears whole."""
         format = self._task.options.format
         tags = label_tags(f"{self._task.produce_id:08x}")
@@ -251,7 +267,7 @@ class Runner:
             save_audio(audio, self._folder.part(spoken.number), tags=tags)
         name = file_name(spoken.number, line, format)
         path = self._folder.result / name
-        save_audio(audio, path, format=format, tags=tags)
+        save_audio(audio, path, format=format, tags=tags, signer=signer)
         return replace(spoken, file=name, num_bytes=path.stat().st_size)
 
     def _fail(
@@ -305,6 +321,7 @@ class Runner:
             model=str(tts.identity) if tts else options.model,
             start=line.start,
             end=line.end,
+            part=self.part_of(number),
         )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from kouji.audio.provenance import open_signer
 from kouji.config import Settings
 from kouji.errors import JobError
 from kouji.jobs.durable import DONE, Durable
@@ -129,7 +130,14 @@ class Shift:
             run.problem = str(unwritable(error, run.folder.result))
         assert self._speakers is not None, "only centres with speakers take jobs"
         run.runner = Runner(
-            Task(job_id, row.owner, options, self._settings.default_voice, run.produce_id),
+            Task(
+                job_id,
+                row.owner,
+                options,
+                self._settings.default_voice,
+                run.produce_id,
+                row.num_lines,
+            ),
             run.folder,
             self._speakers,
             must_stop=lambda: self.must_stop(job_id),
@@ -176,14 +184,37 @@ class Shift:
         run = self._runs[job_id]
         if run.problem:
             return f"{STUCK}{run.problem}"
+        settings = self._settings
         try:
-            gathered = gather(run.folder, run.row.options, run.produce_id)
+            if settings.disclosure != "none":
+                self._move_notice(run)
+            signer = open_signer(settings.c2pa_certificate, settings.c2pa_key)
+            gathered = gather(run.folder, run.row.options, run.produce_id, signer)
+        except Stopped:
+            return self._why_stopped(job_id)
         except JobError as error:
             return f"{STUCK}{error}"
         missing = run.row.num_lines - gathered.num_spoken - gathered.num_failed
         if missing:
             return f"{STUCK}{missing} lines were removed meanwhile; resume the job"
         return JobState.FINISHED_WITH_ERRORS if gathered.num_failed else JobState.FINISHED
+
+    def _move_notice(self, run: _Run) -> None:
+        """Where the first or last line has no sound, let the next one bear the notice.
+
+        raises: Stopped, JobError
+        """
+        assert run.runner is not None, "a run begins before it ends"
+        while spoken := sorted(number for number, is_sound in run.states.items() if is_sound):
+            run.runner.ends = spoken[0], spoken[-1]
+            facts = {number: run.folder.load(number) for number in spoken}
+            wrong = [n for n, line in facts.items() if line and line.part != run.runner.part_of(n)]
+            if not wrong:
+                return
+            run.folder.forget(wrong)
+            for number in wrong:
+                del run.states[number]
+                run.runner.speak(run.folder.lines(number, 1))
 
     def settle(self, job_id: str, told: str) -> str:
         """Write down how the run ended."""

@@ -27,6 +27,7 @@ class SpokenLine:
     num_bytes:   of the file
     words:       (text, start, end) in seconds of the line's own sound
     speech_rate: of a timed line, beside what its style asks
+    part:        of the joined work, for the audible notice: whole, first, middle or last
     error:       why it has no sound
     reason:      the same without what was seen, which may be the text itself
     """
@@ -49,6 +50,7 @@ class SpokenLine:
     start: float | None = None
     end: float | None = None
     speech_rate: float = 1.0
+    part: str = "middle"
     error: str | None = None
     reason: str | None = None
 
