@@ -1,0 +1,144 @@
+"""Sound is sent while it is made, in every format; a client that leaves ends it in every form."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from live_server import Live
+
+from kouji.config import Settings
+from kouji.serve.gate import Seat
+from kouji.serve.metrics import Metrics
+from kouji.serve.utterance import Facts, Utterance
+from kouji.speaking import SpeechChunk
+
+RATE = 24_000
+LONG = "This is a rather long sentence, and many like it follow behind. " * 60
+
+
+class HeldStream:
+    """A stream whose second chunk is there when the test says so."""
+
+    def __init__(self) -> None:
+        self.more, self.is_closed = asyncio.Event(), False
+
+    async def __aiter__(self) -> AsyncIterator[SpeechChunk]:
+        times = np.arange(RATE // 2) / RATE
+        tone = (0.3 * np.sin(2 * np.pi * 300 * times)).astype(np.float32)
+        yield SpeechChunk(tone)
+        await self.more.wait()
+        yield SpeechChunk(tone)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def make(stream: HeldStream) -> Utterance:
+    facts = Facts("mini", "sample", 0, RATE, 7)
+    return Utterance(stream, facts, Seat(lambda: None), Metrics(), 0.0)  # type: ignore[arg-type]
+
+
+def num_decoded(data: bytes, format: str) -> int:
+    """Samples at 24 kHz an independent decoder makes of the beginning of a stream."""
+    if format == "pcm":
+        return len(data) // 2
+    with av.open(io.BytesIO(data), format="ogg" if format == "opus" else format) as container:
+        frames = list(container.decode(audio=0))
+    return sum(frame.samples for frame in frames) * RATE // frames[0].sample_rate
+
+
+@pytest.mark.parametrize("format", ["mp3", "opus", "aac", "flac", "wav", "pcm"])
+def test_the_first_chunk_is_heard_before_there_is_a_second(format: str) -> None:
+    async def listen() -> None:
+        stream = HeldStream()
+        utterance = make(stream)
+        await utterance.start()
+        sound = utterance.encoded(format)
+        first = await anext(sound)
+        assert not stream.more.is_set()
+        assert num_decoded(first, format) > RATE / 4
+        stream.more.set()
+        whole = first + b"".join([piece async for piece in sound])
+        assert num_decoded(whole, format) == pytest.approx(RATE, abs=RATE / 10)
+        assert stream.is_closed
+
+    asyncio.run(listen())
+
+
+@pytest.mark.parametrize("format", ["mp3", "wav"])
+def test_a_reader_who_stops_ends_the_stream(format: str) -> None:
+    async def leave() -> None:
+        stream = HeldStream()
+        utterance = make(stream)
+        sound = utterance.encoded(format)
+        await anext(sound)
+        await sound.aclose()  # type: ignore[attr-defined]
+        assert stream.is_closed
+
+    asyncio.run(leave())
+
+
+def test_bytes_arrive_while_the_server_still_speaks(shared_live: Live) -> None:
+    body = {"input": LONG, "response_format": "wav"}
+    with (
+        shared_live.client() as client,
+        client.stream("POST", "/v1/audio/speech", json=body) as answer,
+    ):
+        first = next(answer.iter_bytes())
+        # Minutes of sound do not fit between server and client: it waits for the reader.
+        assert shared_live.service.gate.num_inside >= 1
+        assert first[:4] == b"RIFF"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"response_format": "mp3"},
+        {"stream_format": "sse"},
+        {"stream_format": "json"},
+        {"response_format": "opus", "timestamp_granularities": ["word"]},
+    ],
+)
+def test_a_client_that_leaves_ends_its_speech(
+    serve: Callable[[Settings], Live], settings: Settings, more: dict[str, Any]
+) -> None:
+    live = serve(replace(settings, serve_seats=1))
+    leave_at_once(live, {"input": LONG, **more})
+    with live.client() as client:  # there is one seat
+        client.post("/v1/audio/speech", json={"input": "Hi."}).raise_for_status()
+        figures = client.get("/metrics").text
+    # The short one alone was spoken to its end.
+    assert 'kouji_utterances_total{model="mini",result="finished"} 1.0' in figures
+    live.service.models.get().engine.check_integrity()
+
+
+def leave_at_once(live: Live, body: dict[str, Any]) -> None:
+    """Ask, wait until it is worked on, and hang up."""
+    content = json.dumps(body).encode()
+    head = (
+        f"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n"
+    )
+    address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
+    with socket.create_connection(address) as connection:
+        connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + content)
+        entered = live.call(has_entered(live))
+        assert entered
+
+
+async def has_entered(live: Live) -> bool:
+    """Whether a request got as far as the engine, within a minute."""
+    engine = live.service.models.get().engine
+    for _ in range(6000):
+        if engine.stats().num_requests:
+            return True
+        await asyncio.sleep(0.01)
+    return False
