@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from kouji.engine.engine import Engine
 
 # Names of other services' models; whoever asks for them gets the default.
-ALIASES = ("", "default", "tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+ALIASES = (
+    "", "default", "tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
