@@ -43,6 +43,7 @@ class FakeTTS:
     calls: list[dict[str, Any]] = field(default_factory=list)
     watermarks: list[bool] = field(default_factory=list)
     produce_ids: list[int | None] = field(default_factory=list)
+    options_seen: list[SpeakOptions | None] = field(default_factory=list)
     fail_after: int | None = None
 
     def enroll(
@@ -75,6 +76,7 @@ class FakeTTS:
         self.calls.append({"text": text, "style": style, "seed": seed, "language": language})
         self.watermarks.append(watermark)
         self.produce_ids.append(produce_id)
+        self.options_seen.append(options)
         if self.fail_after is not None and len(self.calls) > self.fail_after:
             raise KeyboardInterrupt
         if not any(char.isalnum() for char in text):

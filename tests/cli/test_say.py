@@ -17,6 +17,7 @@ import soundfile
 
 from kouji.audio.load import load_audio
 from kouji.cli import run
+from kouji.errors import TextError
 from kouji.text import blocks
 from kouji.voices import Voice, VoiceStore
 from kouji.voices.consent import attest
@@ -318,6 +319,78 @@ def test_silent_blocks_are_passed_over(
     assert run(say_chapter(tmp_path)) == 0
     assert spoken(fake_tts) == ["words here ", "***", " more words"]
     assert soundfile.info(str(tmp_path / "out.flac")).duration > 0.5
+
+
+@pytest.mark.parametrize(
+    ("texts", "parts"),
+    [
+        (["one"], ["whole"]),
+        (["one ", "two ", "three"], ["first", "middle", "last"]),
+        (["***", "one ", "two ", "..."], ["first", "first", "last", "middle"]),
+    ],
+)
+def test_a_long_text_is_one_work(
+    fake_tts: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    texts: list[str],
+    parts: list[str],
+) -> None:
+    """However many blocks: one notice at the start, one at the end, beside words that sound."""
+    monkeypatch.setattr(blocks, "cut_blocks", lambda _: texts)
+    command = [*say_chapter(tmp_path), "--disclosure", "end", "--notice", "morse"]
+    assert run(command) == 0
+    assert [options.part for options in fake_tts.options_seen] == parts
+    assert {(options.disclosure, options.notice) for options in fake_tts.options_seen} == {
+        ("end", "morse")
+    }
+
+
+def test_a_notice_never_gets_lost(
+    fake_tts: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Letters that turn out to have no sound cannot carry it: that is said, not passed over."""
+    monkeypatch.setattr(blocks, "cut_blocks", lambda _: ["words ", "unheard"])
+    usual = fake_tts.stream
+
+    def stream(text: str, *args: Any, **options: Any) -> Any:
+        if text == "unheard":
+            raise TextError("nothing in it has a sound", seen=text)
+        return usual(text, *args, **options)
+
+    monkeypatch.setattr(fake_tts, "stream", stream)
+    assert run([*say_chapter(tmp_path), "--disclosure", "end"]) == 2
+    assert "the last words have no sound" in capfd.readouterr().err
+    assert run(say_chapter(tmp_path)) == 0
+
+
+def test_the_notice_the_operator_wants_is_not_left_out(
+    fake_tts: Any,
+    tmp_path: Path,
+    home_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("KOUJI_DISCLOSURE", "start")
+    assert run([*say_chapter(tmp_path), "--disclosure", "none"]) == 1
+    assert "may not be left out" in capfd.readouterr().err
+    assert fake_tts.calls == []
+    assert run([*say_chapter(tmp_path), "--disclosure", "loudly"]) == 2
+
+
+def test_what_cannot_be_signed_stops_before_a_model_is_loaded(
+    fake_tts: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("KOUJI_C2PA_CERTIFICATE", str(tmp_path / "missing.pem"))
+    assert run(say_chapter(tmp_path)) == 2
+    assert "c2pa_key" in capfd.readouterr().err
+    assert fake_tts.calls == []
 
 
 def test_wrong_marks_are_found_before_anything_is_rendered(

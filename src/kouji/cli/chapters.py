@@ -135,36 +135,62 @@ class PartialFolder:
 
 def render_blocks(
     blocks: list[str],
-    render: Callable[[str], Iterator[Any]],
+    render: Callable[[str, str], Iterator[Any]],
     partial: PartialFolder,
     sample_rate: int,
     on_block: Callable[[int], None],
+    *,
+    is_end_noted: bool = False,
 ) -> None:
     """Render every block that the folder does not hold yet.
 
-    render:   starts the stream of one block
-    on_block: called with the number of characters each time a block is done
-    raises:   TextError if no block at all has a sound; one silent block (a row of stars)
-              is passed over with a warning
+    render:       starts the stream of one block, given its text and which part of the work it is:
+                  whole, first, middle or last of what has a sound
+    on_block:     called with the number of characters each time a block is done
+    is_end_noted: an audible notice has to follow the last block
+    raises:       TextError if no block at all has a sound, or the notice has nothing to follow;
+                  another silent block (a row of stars) is passed over with a warning
     """
-    silent = 0
+    has_begun = False
+    last = _last_to_sound(blocks)
     for index, block in enumerate(blocks):
         kept = partial.load(index)
         if kept is None:
-            samples, rendered = _render_block(block, render)
+            part = _part(has_begun, index == last)
+            samples, rendered = _render_block(block, part, render)
+            if index == last and is_end_noted and rendered.num_samples == 0:
+                raise TextError(
+                    "the notice at the end has nothing to follow: the last words have no sound",
+                    seen=repr(block.strip()[:40]),
+                    cure="take them out of the text",
+                )
             partial.save(index, samples, sample_rate, rendered)
         else:
             rendered = kept[1]
-        silent += rendered.num_samples == 0
+        has_begun = has_begun or rendered.num_samples > 0
         on_block(len(block))
-    if silent == len(blocks):
+    if not has_begun:
         raise TextError("nothing in this text has a sound", seen=repr("".join(blocks)[:40]))
 
 
-def _render_block(block: str, render: Callable[[str], Iterator[Any]]) -> tuple[Samples, Rendered]:
+def _last_to_sound(blocks: list[str]) -> int:
+    """The last block with a letter or digit in it; the last of all where there is none."""
+    sounding = [i for i, block in enumerate(blocks) if any(map(str.isalnum, block))]
+    return sounding[-1] if sounding else len(blocks) - 1
+
+
+def _part(has_begun: bool, is_last: bool) -> str:
+    if has_begun:
+        return "last" if is_last else "middle"
+    return "whole" if is_last else "first"
+
+
+def _render_block(
+    block: str, part: str, render: Callable[[str, str], Iterator[Any]]
+) -> tuple[Samples, Rendered]:
     parts: list[Samples] = []
     try:
-        rendered = stream_into(parts.append, render(block))
+        rendered = stream_into(parts.append, render(block, part))
     except KoujiError as error:
         if type(error) is not TextError:
             raise

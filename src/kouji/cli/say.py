@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,9 @@ from kouji.config import Settings
 from kouji.errors import UsageError
 
 if TYPE_CHECKING:
+    from kouji.audio.provenance import ManifestSigner
     from kouji.cli.chapters import Rendered
+    from kouji.notice import Notice
     from kouji.speaking import SpeakOptions
     from kouji.types import Samples
     from kouji.voices import Voice
@@ -41,6 +43,8 @@ class SayOptions:
     language: str | None
     is_watermarked: bool
     options: SpeakOptions
+    notice: Notice
+    signer: ManifestSigner | None
 
 
 def say(
@@ -106,6 +110,12 @@ def say(
     no_guard: Annotated[
         bool, typer.Option("--no-guard", help="Keep what loops, stops early or falls silent.")
     ] = False,
+    disclosure: Annotated[
+        str | None, typer.Option(help="Say that this is AI: none, at the start or at the end.")
+    ] = None,
+    notice: Annotated[
+        str | None, typer.Option(help="How it is said: spoken, or morse for a rhythm.")
+    ] = None,
     i_have_consent: Annotated[
         bool, typer.Option("--i-have-consent", help="You may use the voice in the recording.")
     ] = False,
@@ -115,10 +125,12 @@ def say(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Speak TEXT, or the text of a file, in the voice of a recording."""
+    from kouji.audio.provenance import open_signer
     from kouji.cli import session
     from kouji.cli.playback import find_player
     from kouji.cli.playback import play as play_file
     from kouji.cli.sources import read_text
+    from kouji.notice import settle_notice
     from kouji.speaking import SamplingWishes, SpeakOptions
     from kouji.subtitles import save_subtitles, subtitle_format
 
@@ -142,7 +154,11 @@ def say(
                 sampling=SamplingWishes(temperature, top_k, top_p, repetition_penalty),
                 guard=False if no_guard else None,
                 client="cli",
+                disclosure=disclosure,
+                notice=notice,
             ),
+            notice=settle_notice(settings, disclosure, notice),
+            signer=open_signer(settings.c2pa_certificate, settings.c2pa_key),
         )
         voice_choice = session.choose_voice(voice, settings)
         model_name = model or session.model_of(voice_choice, settings)
@@ -176,7 +192,6 @@ def combine_style(style: str | None, speed: float, pitch: float, volume: float) 
     is_moved = (speed, pitch, volume) != (1.0, 0.0, 0.0)
     if not style and not is_moved:
         return None
-    from dataclasses import replace
 
     from kouji.text.style import Style, parse_style
 
@@ -222,10 +237,11 @@ def _speak_blocks(tts: Any, voice: Voice, options: SayOptions, quiet: bool) -> R
     with progress_bar(num_characters, not quiet and num_characters > PROGRESS_CHARACTERS) as moved:
         render_blocks(
             blocks,
-            lambda block: _stream(tts, block, voice, options),
+            lambda block, part: _stream(tts, block, voice, options, part),
             partial,
             tts.sample_rate,
             moved,
+            is_end_noted="end" in options.notice.places,
         )
     with _opened_output(tts, voice, options) as write:
         rendered = join_blocks(len(blocks), partial, tts.sample_rate, write)
@@ -233,7 +249,9 @@ def _speak_blocks(tts: Any, voice: Voice, options: SayOptions, quiet: bool) -> R
     return rendered
 
 
-def _stream(tts: Any, text: str, voice: Voice, options: SayOptions) -> Iterator[Any]:
+def _stream(
+    tts: Any, text: str, voice: Voice, options: SayOptions, part: str = "whole"
+) -> Iterator[Any]:
     chunks: Iterator[Any] = tts.stream(
         text,
         voice,
@@ -242,7 +260,7 @@ def _stream(tts: Any, text: str, voice: Voice, options: SayOptions) -> Iterator[
         language=options.language,
         produce_id=_produce_id(tts, voice, options),
         watermark=options.is_watermarked,
-        options=options.options,
+        options=replace(options.options, part=part),
         in_chunks=options.out is None,
     )
     return chunks
@@ -258,6 +276,7 @@ def _key(tts: Any, voice: Voice, options: SayOptions) -> dict[str, object]:
         "language": options.language,
         "watermark": options.is_watermarked,
         "options": repr(options.options),
+        "notice": [sorted(options.notice.places), options.notice.kind],
         "model": str(getattr(tts, "identity", "mini")),
     }
 
@@ -278,9 +297,17 @@ def _opened_output(
 
     tags = label_tags(f"{_produce_id(tts, voice, options):08x}")
     if options.out is not None:
-        with AudioWriter(options.out, tts.sample_rate, format=options.format, tags=tags) as writer:
+        with AudioWriter(
+            options.out,
+            tts.sample_rate,
+            format=options.format,
+            tags=tags,
+            signer=options.signer,
+        ) as writer:
             yield writer.write
         return
+    if options.signer is not None:
+        say_to_user("warning: a stream cannot hold a C2PA manifest; write a file to sign it")
     encoder = Encoder(options.format, tts.sample_rate, tags=tags)
     pipe = sys.stdout.buffer
 
