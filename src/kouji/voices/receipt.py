@@ -16,11 +16,10 @@ from typing import Any
 
 from kouji.errors import VoiceError
 from kouji.voices import audit
-from kouji.voices.revocation import add_revocation, new_revocation
+from kouji.voices.revocation import RECEIPTS, add_revocation, new_revocation
 from kouji.voices.store import VoiceStore, write_atomically
 
 FORMAT = 1
-FOLDER = "receipts"
 
 
 @dataclass(frozen=True)
@@ -145,4 +144,4 @@ def _write_line(audit_file: Path, receipt: Receipt) -> None:
 def _path(home: Path, number: str) -> Path:
     if not number.isalnum():
         raise VoiceError("this is not the id of a receipt", seen=repr(number))
-    return home / FOLDER / f"{number}.json"
+    return home / RECEIPTS / f"{number}.json"

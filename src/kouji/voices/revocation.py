@@ -20,6 +20,7 @@ from kouji.voices.consent import Consent, moment_of, now_text
 from kouji.voices.lines import append_line, drop_torn_end, locked
 
 FILE_NAME = "revocations.jsonl"
+RECEIPTS = "receipts"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Revocations:
 
     def __init__(self, home: Path) -> None:
         self.path = home / FILE_NAME
+        self._receipts = home / RECEIPTS  # whoever has some had a list of revocations
         self._seen: tuple[int, int, int] | None = None
         self._by_hash: dict[str, tuple[Revocation, ...]] = {}
 
@@ -64,7 +66,7 @@ class Revocations:
         try:
             status = os.stat(self.path)
         except FileNotFoundError:
-            if self._seen is not None:
+            if self._seen is not None or any(self._receipts.glob("*.json")):
                 raise VoiceError(
                     f"{self.path} has vanished", cure="restore it: it says who must not be spoken"
                 ) from None
