@@ -80,10 +80,10 @@ class Guard:
             return
         cookies, fresh = Headers(scope=scope).get("cookie"), None
         try:
-            self._sessions.enter(cookies)
+            session, _ = self._sessions.enter(cookies)
         except NotAuthenticated:
             try:
-                fresh = self._sessions.open()
+                session = fresh = self._sessions.open()
             except NotAuthenticated:
                 await HTMLResponse(login_page(language))(scope, receive, send)
                 return
@@ -92,7 +92,7 @@ class Guard:
             page = login_page(language, error)
             await HTMLResponse(page, problem.status, problem.headers())(scope, receive, send)
             return
-        answer = await dressed(studio, language, scope, receive)
+        answer = await dressed(studio, language, scope, receive, has_key=session.key is not None)
         if fresh is not None:
             set_cookie(answer, fresh, is_secure=scope.get("scheme") == "https")
         await answer(scope, receive, send)

@@ -4,6 +4,7 @@ seconds: the app does it only where the studio is wanted."""
 from __future__ import annotations
 
 import contextlib
+import sys
 import warnings
 from collections.abc import AsyncIterator
 from typing import Any
@@ -36,6 +37,8 @@ def mount_studio(app: FastAPI, service: Service) -> None:
 def _gradio(app: FastAPI, desk: Desk) -> Any:
     """Gradio's own app for one language; taken off the routes again, for the guard to call."""
     blocks = build(desk)
+    # Gradio would count its events with pandas after each of them; we have figures of our own.
+    blocks._queue.ANAYLTICS_CACHE_FREQUENCY = sys.maxsize
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         gr.mount_gradio_app(

@@ -20,8 +20,10 @@ _FOREIGN_TAGS = re.compile(r'\s*<meta\s+(?:property|name)="(?:og|twitter):[^>]*?
 _SAFE_IN_SCRIPT = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
 
-async def dressed(studio: ASGIApp, language: str, scope: Scope, receive: Receive) -> Response:
-    """Gradio's answer for the page, dressed."""
+async def dressed(
+    studio: ASGIApp, language: str, scope: Scope, receive: Receive, *, has_key: bool
+) -> Response:
+    """Gradio's answer for the page, dressed; with a key there is a way to sign out."""
     start: dict[str, Any] = {"status": 500}
     body = bytearray()
 
@@ -34,7 +36,7 @@ async def dressed(studio: ASGIApp, language: str, scope: Scope, receive: Receive
     await studio(uncompressed({**scope, "method": "GET"}), receive, collect)
     page = body.decode("utf-8", "replace")
     response = Response(
-        dress(page, language) if start["status"] == 200 else page,
+        dress(page, language, has_key=has_key) if start["status"] == 200 else page,
         start["status"],
         media_type="text/html",
     )
@@ -44,11 +46,13 @@ async def dressed(studio: ASGIApp, language: str, scope: Scope, receive: Receive
     return response
 
 
-def dress(page: str, language: str) -> str:
+def dress(page: str, language: str, *, has_key: bool) -> str:
     """The page with our head, in one language."""
     tag = _HTML_LANGUAGE[language]
     page = _FOREIGN_TAGS.sub("", page)
-    page = re.sub(r'lang="en"', f'lang="{tag}"', page, count=1)
+    page = re.sub(
+        r'lang="en"', f'lang="{tag}" class="{"kj-has-key" if has_key else ""}"', page, count=1
+    )
     words = json.dumps(script_words(language), ensure_ascii=False)
     for sign, code in _SAFE_IN_SCRIPT.items():
         words = words.replace(sign, code)

@@ -13,17 +13,17 @@ Say = Callable[..., str]
 _FOR_SCRIPT = "js."
 
 
-def word(name: str, language: str, **values: object) -> str:
+def word(key: str, language: str, /, **values: object) -> str:
     """One text; `values` fill its braces."""
-    text = WORDS[name][LANGUAGES.index(language)]
+    text = WORDS[key][LANGUAGES.index(language)]
     return text.format(**values) if values else text
 
 
 def speaker_of(language: str) -> Say:
     """`word` for one language."""
 
-    def say(name: str, **values: object) -> str:
-        return word(name, language, **values)
+    def say(key: str, /, **values: object) -> str:
+        return word(key, language, **values)
 
     return say
 
