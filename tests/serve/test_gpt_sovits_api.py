@@ -25,6 +25,7 @@ from kouji.audio.labels import read_labels
 from kouji.audio.watermark import detect
 from kouji.config import Settings
 from kouji.serve.keys import KeyRing
+from kouji.serve.routes.gpt_sovits_body import TtsBody
 from kouji.types import Audio
 from kouji.voices import VoiceStore, audit
 
@@ -397,3 +398,9 @@ def test_a_client_that_leaves_frees_its_seat(two: Two) -> None:
     _say(two.ann)
     assert two.live.service.gate.num_inside == 0
     assert two.live.service.models.get().engine.stats().num_requests == 0
+
+
+def test_every_field_is_on_the_page(root_dir: Path) -> None:
+    page = (root_dir / "docs" / "api.md").read_text("utf-8")
+    for name in TtsBody.model_fields:
+        assert f"`{name}`" in page, name
