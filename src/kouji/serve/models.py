@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from kouji.config import Settings
@@ -111,9 +112,14 @@ def open_models(settings: Settings) -> ModelPool:
     from kouji.voices.sample import sample_voice
 
     names = [name.strip() for name in settings.models.split(",") if name.strip()]
+    shown = {_public_name(name): name for name in names}
+    if len(shown) < len(set(names)):
+        raise UsageError("two models have one name", seen=settings.models, cure="rename a folder")
     engine = Engine(EngineSettings.from_settings(settings))
     try:
-        models = {name: load(name, settings=settings, engine=engine) for name in names}
+        models = {
+            name: load(source, settings=settings, engine=engine) for name, source in shown.items()
+        }
         pool = ModelPool(models, engine)
         for tts in models.values():
             tts.speak("Ready.", sample_voice())
@@ -121,3 +127,8 @@ def open_models(settings: Settings) -> ModelPool:
         engine.close()
         raise
     return pool
+
+
+def _public_name(model: str) -> str:
+    """What callers know a model by: of a folder its own name, never where it lies."""
+    return PurePath(model).name if len(PurePath(model).parts) > 1 else model
