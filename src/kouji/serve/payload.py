@@ -65,7 +65,17 @@ def checked(model: type[Model], content: bytes | str | dict[str, Any]) -> Model:
         return model.model_validate_json(content, strict=True)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        raise RequestValidationError(found) from error
+        named = [{**each, "loc": _place(each["loc"])} for each in found]
+        raise RequestValidationError(named) from error
+
+
+def _place(parts: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Fields and indices alone: not which of several types was tried."""
+    return tuple(
+        part
+        for part in parts
+        if isinstance(part, int) or (part.isidentifier() and part.islower() and part != "str")
+    )
 
 
 def describe(model: type[BaseModel], *, files: tuple[str, ...] | None = None) -> dict[str, Any]:

@@ -198,7 +198,7 @@ class Service:
         raises: Overloaded, and what the function raises
         """
         self.gate.check()
-        seat = await self.gate.enter(caller.id)
+        seat = await self.gate.enter(caller.id, self.settings.request_seconds)
         try:
             return await self.in_thread(function, *arguments)
         finally:

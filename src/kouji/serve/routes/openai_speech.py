@@ -21,6 +21,7 @@ from kouji.serve.routes.speech_body import SpeechBody, speak_call
 from kouji.serve.routes.speech_events import events, whole_as_json
 
 router = APIRouter(tags=["openai"])
+_UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the second is nginx's
 _ANSWERS: Answers = {
     200: {
         "description": "The sound, events with it, or with its timestamps as JSON.",
@@ -58,8 +59,8 @@ async def speech(request: Request, caller: Annotated[Caller, Depends(caller_of)]
         )
     utterance = await while_connected(request, service.speak(call, caller))
     if stream_format == "sse":
-        return SpeechResponse(utterance, events(utterance, call, body), "text/event-stream",
-                              {"Cache-Control": "no-store"})  # fmt: skip
+        told = events(utterance, call, body)
+        return SpeechResponse(utterance, told, "text/event-stream", _UNBUFFERED)
     content = utterance.encoded(body.response_format)
     return SpeechResponse(utterance, content, MEDIA_TYPES[body.response_format])
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kouji.text.style import Style
 
 MAX_SEED = (1 << 63) - 1
-MAX_INPUT_CHARACTERS = 1_000_000  # the operator's own limit is below, and answers 413
+MAX_INPUT_CHARACTERS = 100_000_000  # the operator's limit is far below, and answers 413
 Format = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Language = Literal[
