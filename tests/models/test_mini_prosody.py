@@ -99,5 +99,5 @@ def test_a_wish_does_not_change_which_reading_it_is(family: MiniFamily) -> None:
 
 
 def test_without_temperature_there_is_one_reading() -> None:
-    cold = AcousticModel(dataclasses.replace(SHAPES, prosody_temperature=0.0))
+    cold = AcousticModel(dataclasses.replace(SHAPES, prosody_temperature=(0.0,) * NUM_FEATURES))
     assert (reading_noise(cold, 7, 5) == 0).all()

@@ -109,10 +109,10 @@ def make_plan(
 
 
 def reading_noise(model: AcousticModel, num_phones: int, seed: int) -> Tensor:
-    """What decides a reading: (phones, NUM_FEATURES), at the model's temperature."""
+    """What decides a reading: (phones, NUM_FEATURES), at the model's temperatures."""
     generator = torch.Generator().manual_seed(seed % (1 << 63))
     noise = torch.randn(num_phones, NUM_FEATURES, generator=generator)
-    return noise * model.config.prosody_temperature
+    return noise * torch.tensor(model.config.prosody_temperature)
 
 
 def frame_counts(
