@@ -161,6 +161,10 @@ def test_errors_have_the_dialects_shape(
     assert detail
 
 
+def test_strict_may_stand_in_the_address(client: httpx.Client) -> None:
+    assert _ask(client, "sft?strict=true", tts_text=TEXT, spk_id="sample").status_code == 404
+
+
 def test_a_recording_needs_consent_where_it_is_verified(home_dir: Path) -> None:
     settings = Settings(home=home_dir, threads=1, consent="verify")
     with Running(settings, open_mini) as live, live.client() as client:

@@ -386,6 +386,7 @@ def test_without_the_family_the_best_at_hand_speaks_and_says_so(home_dir: Path) 
             refused = client.post("/tts", json=ASK | strict)
             assert (refused.status_code, list(refused.json())) == (404, ["message"])
         assert client.get("/tts", params=ASK | {"strict": "true"}).status_code == 404
+        assert client.post("/tts?strict=true", json=ASK).status_code == 404
         body = client.post("/tts", json=ASK | {"text_lang": "ja"}).json()
         assert body == {"message": "text_lang: ja is not supported in version mini"}
         weights = client.get("/set_gpt_weights", params={"weights_path": "a.ckpt"})

@@ -101,7 +101,8 @@ def test_every_form_of_a_recording_is_understood(here: Live) -> None:
 
 @pytest.mark.parametrize(
     "mode",
-    ["3s极速复刻", "3s fast cloning", "3s Fast Clone", "3S FAST CLONE", "zero-shot", "预训练音色",
+    ["3s极速复刻", "3s fast cloning", "3s Fast Clone", "3S FAST CLONE", "3 s rapid cloning",
+     "zero-shot", "预训练音色",
      "自然语言控制", "Natural language control", "Natural Language Control"],
 )  # fmt: skip
 def test_modes_and_paths(here: Live, mode: str) -> None:

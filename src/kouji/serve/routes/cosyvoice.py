@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
 
 from kouji.audio.resample import Resampler
 from kouji.errors import TooLarge, UnknownVoice, UnreadableAudio
@@ -49,11 +49,12 @@ _SOUND: dict[int | str, dict[str, Any]] = {
 class Wishes:
     """Fields of our own that every form may have.
 
-    strict:      refuse rather than let another family speak
+    strict:      refuse rather than let another family speak; also in the address
     sample_rate: Hz of the answer
     """
 
     strict: Annotated[bool, Form()] = False
+    strict_in_address: Annotated[bool, Query(alias="strict")] = False
     sample_rate: Annotated[int, Form(ge=8000, le=48_000)] = SAMPLE_RATE
     seed: Annotated[int, Form(ge=0, lt=1 << 63)] = 0
 
@@ -175,7 +176,7 @@ async def _speak(
     call = SpeakCall(
         spoken.text,
         voice,
-        model=service.models.substitute(FAMILY, strict=wishes.strict),
+        model=service.models.substitute(FAMILY, strict=wishes.strict or wishes.strict_in_address),
         style=" ".join(filter(None, (manner, spoken.manner))) or None,
         is_style_strict=False,
         language=spoken.language,

@@ -62,8 +62,11 @@ async def tts_get(request: Request, body: Annotated[TtsBody, Query()], caller: A
 
 @router.post("/tts", response_class=Response, responses=_SOUND)
 @speaks
-async def tts_post(request: Request, body: TtsBody, caller: Asking) -> Response:
-    """Speak; the fields stand in a JSON object."""
+async def tts_post(
+    request: Request, body: TtsBody, caller: Asking, strict: Annotated[bool, Query()] = False
+) -> Response:
+    """Speak; the fields stand in a JSON object, `strict` may stand in the address."""
+    body.strict = body.strict or strict
     return await _tts(request, body, caller)
 
 

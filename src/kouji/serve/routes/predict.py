@@ -10,7 +10,7 @@ import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
@@ -26,35 +26,16 @@ from kouji.serve.shelf import Shelf, parse_range
 from kouji.serve.utterance import Facts
 
 FAMILY = "cosyvoice"
-# What a page may call its modes, written small and without spaces or hyphens.
 _CLONE, _INSTRUCT, _PRESET, _CROSS = "clone", "instruct", "preset", "cross"
-MODES = {
-    "3s极速复刻": _CLONE,
-    "3s急速复刻": _CLONE,
-    "3sfastcloning": _CLONE,
-    "3sfastclone": _CLONE,
-    "3srapidcloning": _CLONE,
-    "3srapidclone": _CLONE,
-    "3squickcloning": _CLONE,
-    "3squickclone": _CLONE,
-    "3sinstantcloning": _CLONE,
-    "3sinstantclone": _CLONE,
-    "3svoicecloning": _CLONE,
-    "3svoiceclone": _CLONE,
-    "fastcloning": _CLONE,
-    "fastclone": _CLONE,
-    "zeroshot": _CLONE,
-    "自然语言控制": _INSTRUCT,
-    "naturallanguagecontrol": _INSTRUCT,
-    "instruct": _INSTRUCT,
-    "预训练音色": _PRESET,
-    "pretrainedvoice": _PRESET,
-    "sft": _PRESET,
-    "跨语种复刻": _CROSS,
-    "crosslingualcloning": _CROSS,
-    "crosslingualclone": _CROSS,
-    "crosslingual": _CROSS,
-}
+# Pages name their modes in many ways: the first of these words that a name holds decides, the
+# name written small and without spaces, hyphens and underscores.
+_MODE_WORDS = (
+    (_CROSS, ("跨语种", "crosslingual")),
+    (_INSTRUCT, ("自然语言", "naturallanguage", "instruct")),
+    (_PRESET, ("预训练", "pretrained", "preset", "sft")),
+    (_CLONE, ("复刻", "克隆", "cloning", "clone", "zeroshot", "3s")),
+)
+_LONGEST_MODE = 60
 _NUM_VALUES = 4
 _MAX_MANNER = 2000
 
@@ -84,11 +65,12 @@ class Predicted(BaseModel):
 @router.post("/api/predict", response_model=Predicted)
 @router.post("/api/predict/", response_model=Predicted)
 @speaks
-async def predict(request: Request, body: PredictBody, caller: Asking) -> Response:
+async def predict(
+    request: Request, body: PredictBody, caller: Asking, strict: Annotated[bool, Query()] = False
+) -> Response:
     """Speak, and say where the sound is to be fetched."""
     began = time.monotonic()
     service = service_of(request)
-    strict = request.query_params.get("strict", "").lower() in ("1", "true")
     content, facts = await while_connected(
         request, _speak(service, body.data, caller, strict=strict)
     )
@@ -163,8 +145,10 @@ async def _read(service: Service, data: list[Any], caller: Caller, *, strict: bo
 
 
 def _mode(value: object) -> str:
-    written = str(value).lower() if isinstance(value, str) else ""
-    mode = MODES.get("".join(written.replace("-", "").replace("_", "").split()))
+    written = value.lower() if isinstance(value, str) and len(value) <= _LONGEST_MODE else ""
+    name = "".join(written.replace("-", "").replace("_", "").split())
+    found = (mode for mode, words in _MODE_WORDS if any(word in name for word in words))
+    mode = next(found, None)
     if mode is None:
         allowed = "3s极速复刻 (3s fast cloning), 自然语言控制 (natural language control)"
         raise UsageError("data[0] is no mode", seen=repr(value)[:40], allowed=allowed)
