@@ -5,6 +5,7 @@ The outermost layer; pure ASGI, knowing nothing of what a request asks for.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
 
@@ -18,6 +19,9 @@ from kouji.serve.refusing import refuse
 
 CLIENT_LEFT = 499  # nobody reads it; it names the end in logs and figures
 _LOST = Problem(500, "server_error", "internal_error", "something went wrong in the server")
+_LEAVING = Problem(
+    503, "server_error", "overloaded", "the server is shutting down", retry_after=1.0
+)
 _SECURITY = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"SAMEORIGIN"),
@@ -47,6 +51,11 @@ class Around:
             if not watch.has_started:
                 await refuse(_LOST, scope, receive, watch.send)
             record.failed(500, _LOST.code)
+        except asyncio.CancelledError:
+            # Only a server that leaves cancels its requests; nobody waits for this task.
+            if scope["type"] == "http" and not watch.has_started:
+                await refuse(_LEAVING, scope, receive, watch.send, is_read=True)
+            record.failed(503, _LEAVING.code)
         finally:
             self._end(record, watch, scope["type"])
 

@@ -54,6 +54,11 @@ class RouteTable:
             if isinstance(route, APIRoute | WebSocketRoute)
         ]
 
+    @property
+    def places(self) -> list[Place]:
+        """All of them."""
+        return [place for _, _, place in self._routes]
+
     def find(self, scope: Scope) -> Place | None:
         """The place of a request; None for what is no route of ours."""
         is_socket = scope["type"] == "websocket"

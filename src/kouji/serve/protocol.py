@@ -89,6 +89,13 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._head_is_here()
         super().on_headers_complete()
 
+    def handle_websocket_upgrade(self) -> None:
+        if self._is_surplus:  # probes need no WebSocket
+            self.transport.write(_REFUSAL)
+            self.transport.close()
+            return
+        super().handle_websocket_upgrade()
+
     def _count_head(self, num_bytes: int) -> None:
         self._num_head_bytes += num_bytes
         if self._num_head_bytes > _MOST_HEAD_BYTES:
