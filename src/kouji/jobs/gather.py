@@ -5,6 +5,7 @@ May be done any number of times; each file appears whole, and is the same each t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +36,13 @@ def gather(
     options: JobOptions,
     produce_id: int,
     signer: ManifestSigner | None = None,
+    *,
+    before_line: Callable[[], None] = lambda: None,
 ) -> Gathered:
     """Write joined sound, subtitles and manifest; nothing joined where no line has sound.
 
     signer: puts a C2PA manifest into the joined file
+    before_line: called before each line is joined; may raise to stop, which leaves no half file
     raises: JobError where the disk refuses
     """
     try:
@@ -46,10 +50,15 @@ def gather(
         placed = place(lines)
         if placed:
             by_number = {line.number: line for line in lines}
+
+            def sound_of(number: int) -> Path:
+                before_line()
+                return folder.sound(by_number[number])
+
             write_joined(
                 folder.result / f"{JOINED}.{options.format}",
                 placed,
-                lambda number: folder.sound(by_number[number]),
+                sound_of,
                 format=options.format,
                 tags=label_tags(f"{produce_id:08x}"),
                 lufs=options.lufs,

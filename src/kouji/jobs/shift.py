@@ -189,7 +189,13 @@ class Shift:
             if settings.disclosure != "none":
                 self._move_notice(run)
             signer = open_signer(settings.c2pa_certificate, settings.c2pa_key)
-            gathered = gather(run.folder, run.row.options, run.produce_id, signer)
+            gathered = gather(
+                run.folder,
+                run.row.options,
+                run.produce_id,
+                signer,
+                before_line=lambda: self._stop_if_wanted(job_id),
+            )
         except Stopped:
             return self._why_stopped(job_id)
         except JobError as error:
@@ -198,6 +204,10 @@ class Shift:
         if missing:
             return f"{STUCK}{missing} lines were removed meanwhile; resume the job"
         return JobState.FINISHED_WITH_ERRORS if gathered.num_failed else JobState.FINISHED
+
+    def _stop_if_wanted(self, job_id: str) -> None:
+        if self.must_stop(job_id):
+            raise Stopped
 
     def _move_notice(self, run: _Run) -> None:
         """Where the first or last line has no sound, let the next one bear the notice.
