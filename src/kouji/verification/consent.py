@@ -40,8 +40,8 @@ class Limits:
 
 
 LIMITS = {
-    "zh": Limits(words=-3.5, fit=-4.0, speaker=0.81),
-    "en": Limits(words=-3.5, fit=-3.0, speaker=0.81),
+    "zh": Limits(words=-4.8, fit=-4.0, speaker=0.81),
+    "en": Limits(words=-4.5, fit=-3.0, speaker=0.81),
 }
 
 
