@@ -83,6 +83,20 @@ def test_it_speaks_with_pauses_marks_and_a_watermark(toy_tts: TTS, home_dir: Pat
     assert line["model"].startswith("gpt-sovits@")
 
 
+def test_a_spoken_notice_leaves_the_text_alone(toy_tts: TTS) -> None:
+    """Tokens and sound of the text as its seed made them, moved by notice and pause."""
+    plain = toy_tts.speak(TEXT, _voice(0), seed=3, options=UNGUARDED)
+    options = replace(UNGUARDED, disclosure="start")
+    noted = toy_tts.speak(TEXT, _voice(0), seed=3, options=options)
+    shift = noted.segments[0].start - plain.segments[0].start
+    assert shift > 0.4
+    assert noted.audio.duration == pytest.approx(plain.audio.duration + shift, abs=1e-4)
+    assert [s.end - s.start for s in noted.segments] == pytest.approx(
+        [s.end - s.start for s in plain.segments]
+    )
+    toy_tts.engine.check_integrity()
+
+
 def test_seed_and_sampling_decide_the_sound(toy_tts: TTS) -> None:
     def sound(seed: int, **wishes: float) -> np.ndarray:
         sampling = SamplingWishes(**wishes)  # type: ignore[arg-type]
