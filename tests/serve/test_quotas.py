@@ -18,6 +18,7 @@ from kouji.config import Settings
 from kouji.errors import QuotaExceeded
 from kouji.serve.caller import LOCAL, Caller, Quotas
 from kouji.serve.keys import KeyRing
+from kouji.serve.problems import problem_of
 from kouji.serve.quotas import FILE_NAME, QuotaBook, read_usage
 
 
@@ -181,6 +182,8 @@ def test_voices_are_kept_one_at_a_time(home_dir: Path) -> None:
     for thread in threads:
         thread.join()
     assert (len(kept), len(refused)) == (3, 5)
+    assert problem_of(refused[0]).status == 429
+    assert int(problem_of(refused[0]).headers()["Retry-After"]) > 60
 
 
 def test_nothing_is_counted_where_no_key_is_needed(home_dir: Path) -> None:

@@ -124,9 +124,9 @@ class Door:
             return
         caller = self._service.identify(bearer_of(connection))
         current().key_id = caller.id
-        admission.quotas.count_request(caller)
         if place.takes_seat:
             self._service.gate.check()
+        admission.quotas.count_request(caller)  # last: what is refused for us is not counted
         scope[CALLER] = caller
 
     def _check_page(self, connection: HTTPConnection, place: Place | None) -> None:

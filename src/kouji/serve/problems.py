@@ -38,7 +38,8 @@ _TABLE: tuple[tuple[type[Exception], int, str, str], ...] = (
     (errors.JobError, 409, "invalid_request_error", "job_unusable"),
     (errors.UsageError, 400, "invalid_request_error", "invalid_value"),
 )
-_DEFAULT_RETRY_SECONDS = 5.0
+# Where the error does not know: a quota of things kept has room once something is removed.
+_DEFAULT_RETRY_SECONDS = {503: 5.0, 429: 3600.0}
 _PATH = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:\\|~?/)(?:[\w.+@-]+[/\\])+[\w.+@-]*")
 _COMMAND = re.compile(r"\bkouji \w+|--\w|config\.toml|KOUJI_")
 
@@ -114,8 +115,8 @@ def problem_of(error: KoujiError) -> Problem:
         (500, "server_error", "internal_error"),
     )
     retry_after = getattr(error, "retry_after", None)
-    if retry_after is None and status == 503:
-        retry_after = _DEFAULT_RETRY_SECONDS
+    if retry_after is None:
+        retry_after = _DEFAULT_RETRY_SECONDS.get(status)
     more: dict[str, Any] = {}
     if isinstance(error, errors.MarkError):
         more = {"start": error.start, "end": error.end}
