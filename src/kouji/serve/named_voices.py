@@ -44,10 +44,6 @@ class NamedVoices:
         self._leave.require(voice)
         return voice
 
-    def check(self, given: str) -> None:
-        """Raise what `get` raises."""
-        self.get(given)
-
     def is_kept(self, name: str) -> bool:
         """A voice the caller may use is kept under this name or id."""
         return self._kept(name) is not None

@@ -92,8 +92,7 @@ async def set_refer_audio(
     try:
         if not refer_audio_path:
             raise UsageError("refer_audio_path is required")
-        voices = NamedVoices(service, caller)
-        await service.in_thread(voices.check, refer_audio_path)
+        await service.in_thread(NamedVoices(service, caller).get, refer_audio_path)
     except KoujiError as error:
         return _failed("set refer audio failed", error)
     _choices(request).change(caller, refer=refer_audio_path)
