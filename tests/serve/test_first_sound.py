@@ -20,9 +20,10 @@ from kouji.serve.gate import Seat
 from kouji.serve.metrics import Metrics
 from kouji.serve.utterance import Facts, Utterance
 from kouji.speaking import SpeechChunk
+from kouji.types import Audio
 
 RATE = 24_000
-LONG = "This is a rather long sentence, and many like it follow behind. " * 60
+LONG = "This is a rather long sentence, and many like it follow behind. " * 40
 
 
 class HeldStream:
@@ -87,16 +88,67 @@ def test_a_reader_who_stops_ends_the_stream(format: str) -> None:
     asyncio.run(leave())
 
 
-def test_bytes_arrive_while_the_server_still_speaks(shared_live: Live) -> None:
-    body = {"input": LONG, "response_format": "wav"}
+class NotingSigner:
+    """Signs by a word at the end."""
+
+    def sign_bytes(self, content: bytes, format: str, produce_id: str) -> bytes:
+        return content + f"signed {format} {produce_id}".encode()
+
+
+def test_whole_files_are_signed_where_the_operator_has_a_key() -> None:
+    async def listen() -> bytes:
+        stream, signer = HeldStream(), NotingSigner()
+        stream.more.set()
+        facts, seat = Facts("mini", "sample", 0, RATE, 7), Seat(lambda: None)
+        utterance = Utterance(stream, facts, seat, Metrics(), 0.0, signer=signer)  # type: ignore[arg-type]
+        tone = np.zeros(RATE, np.float32)
+        try:
+            return await utterance.encode(Audio(tone, RATE), "wav")
+        finally:
+            utterance.close()
+
+    content = asyncio.run(listen())
+    assert content.startswith(b"RIFF")
+    assert content.endswith(b"signed wav 00000007")
+
+
+class HeldBack:
+    """A real stream that gives its second chunk when the test says so."""
+
+    def __init__(self, stream: Any, more: asyncio.Event) -> None:
+        self._stream, self._more = stream, more
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def __aiter__(self) -> AsyncIterator[SpeechChunk]:
+        async for chunk in self._stream:
+            yield chunk
+            await self._more.wait()
+
+
+@pytest.mark.parametrize("format", ["mp3", "opus", "aac", "flac", "wav", "pcm"])
+def test_bytes_arrive_while_the_server_still_speaks(
+    live: Live, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    tts, more = live.service.models.get(), asyncio.Event()
+    speak = tts.stream
+    monkeypatch.setattr(tts, "stream", lambda *a, **k: HeldBack(speak(*a, **k), more))
+
+    async def go_on() -> None:
+        more.set()
+
+    body = {"input": "Six short sentences. " * 6, "response_format": format}
     with (
-        shared_live.client() as client,
+        live.client() as client,
         client.stream("POST", "/v1/audio/speech", json=body) as answer,
     ):
-        first = next(answer.iter_bytes())
-        # Minutes of sound do not fit between server and client: it waits for the reader.
-        assert shared_live.service.gate.num_inside >= 1
-        assert first[:4] == b"RIFF"
+        pieces = answer.iter_bytes()
+        first = next(pieces)
+        assert len(first) > 100
+        assert live.service.gate.num_inside == 1
+        live.call(go_on())
+        assert sum(map(len, pieces)) > len(first)
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,10 @@ class Service:
                 seat.leave()
                 raise
             current().spoken(call.text, chosen.name, opened.voice_id)
-            utterance = Utterance(opened.stream, opened.facts, seat, self.metrics, began)
+            signer = chosen.tts.signer
+            utterance = Utterance(
+                opened.stream, opened.facts, seat, self.metrics, began, signer=signer
+            )
             await utterance.start()
         return utterance
 

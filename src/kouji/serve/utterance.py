@@ -26,6 +26,7 @@ from kouji.serve.underruns import Playhead
 from kouji.types import Audio, Samples, Speech
 
 if TYPE_CHECKING:
+    from kouji.audio.provenance import ManifestSigner
     from kouji.speaking import SpeechChunk, SpeechStream
 
 _CHEAP_FORMATS = ("wav", "pcm")
@@ -64,13 +65,21 @@ class Utterance:
     """Sound being made; read it once, with one of `chunks`, `whole`, `encoded`."""
 
     def __init__(
-        self, stream: SpeechStream, facts: Facts, seat: Seat, metrics: Metrics, began: float
+        self,
+        stream: SpeechStream,
+        facts: Facts,
+        seat: Seat,
+        metrics: Metrics,
+        began: float,
+        *,
+        signer: ManifestSigner | None = None,
     ) -> None:
         """Take over a stream and the seat it is worked on in.
 
-        began: when the request came, on the monotonic clock
+        began:  when the request came, on the monotonic clock
+        signer: puts a C2PA manifest into whole files; a stream cannot hold one
         """
-        self.facts = facts
+        self.facts, self._signer = facts, signer
         self._stream, self._seat, self._metrics, self._began = stream, seat, metrics, began
         self._seated = time.monotonic()
         self._first: SpeechChunk | None = None
@@ -140,7 +149,11 @@ class Utterance:
     async def encode(self, audio: Audio, format: str, *, bit_rate: int | None = None) -> bytes:
         """Sound of this utterance as a file with its labels."""
         encode = partial(encode_bytes, bit_rate=bit_rate)
-        return await _beside(format, encode, audio, format, self.tags)
+        content = await _beside(format, encode, audio, format, self.tags)
+        if self._signer is None:
+            return content
+        number = f"{self.facts.produce_id:08x}"
+        return await anyio.to_thread.run_sync(self._signer.sign_bytes, content, format, number)
 
     @property
     def tags(self) -> dict[str, str]:
