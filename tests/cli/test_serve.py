@@ -49,8 +49,9 @@ class Process:
 
     def end(self) -> tuple[int, str]:
         """Wait for its end; exit code and the rest of what it said."""
-        _, rest = self.process.communicate(timeout=_LONGEST_SECONDS)
-        return self.process.returncode, "".join(self.said) + rest
+        assert self.process.stderr is not None
+        rest = self.process.stderr.read()
+        return self.process.wait(_LONGEST_SECONDS), "".join(self.said) + rest
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def serving(home: Path, *arguments: str, **settings: str) -> Iterator[Process]:
                    "OMP_NUM_THREADS": "1", **settings}  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "kouji", "serve", "--port", "0", *arguments],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment,
     )  # fmt: skip
     try:
         said = []
@@ -75,7 +76,9 @@ def serving(home: Path, *arguments: str, **settings: str) -> Iterator[Process]:
         yield Process(url[0].replace("0.0.0.0", "127.0.0.1"), process, said)
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 def test_the_first_sigterm_drains(home_dir: Path) -> None:

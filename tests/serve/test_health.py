@@ -94,11 +94,13 @@ def test_what_was_done_is_counted(live: Live, client: httpx.Client) -> None:
         assert client.post("/v1/audio/speech", json=SPEECH).status_code == 200
     client.post("/v1/audio/speech", json={**SPEECH, "voice": "nobody"})
     client.get("/nothing/secret-name")
+    assert client.get("/openapi.json").status_code == 200
     found = families(client)
     speech = {"route": "/v1/audio/speech"}
     assert value(found, "kouji_requests", **speech, status="200", result="finished") == 3
     assert value(found, "kouji_requests", **speech, status="404", result="refused") == 1
     assert value(found, "kouji_requests", route="unmatched", status="404") == 1
+    assert value(found, "kouji_requests", route="page", status="200") == 1
     assert value(found, "kouji_utterances", model="mini", result="finished") == 3
     assert value(found, "kouji_first_audio_seconds", "kouji_first_audio_seconds_count") == 3
     assert value(found, "kouji_real_time_factor", "kouji_real_time_factor_count") == 3

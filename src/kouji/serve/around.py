@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kouji.serve.logs import log_request
 from kouji.serve.metrics import Metrics
 from kouji.serve.problems import Problem
-from kouji.serve.record import ID_HEADER, RequestRecord, begin
+from kouji.serve.record import ID_HEADER, UNMATCHED, RequestRecord, begin
 from kouji.serve.refusing import refuse
 
 CLIENT_LEFT = 499  # nobody reads it; it names the end in logs and figures
@@ -70,6 +70,8 @@ class Around:
             record.result = "left" if watch.is_gone else "failed"
         if record.result == "left" or (record.status == 0 and watch.is_gone):
             record.status, record.result = CLIENT_LEFT, "left"
+        if record.route == UNMATCHED and 200 <= record.status < 400:
+            record.route = "page"  # the studio, or the description of the routes
         self._metrics.request_ended(record.route, record.status, record.result)
         log_request(record, with_text=self._log_text)
 

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 ID_HEADER = "x-request-id"
+UNMATCHED = "unmatched"  # the route of what is none of ours
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -29,7 +30,7 @@ class RequestRecord:
 
     id: str
     method: str = ""
-    route: str = "unmatched"
+    route: str = UNMATCHED
     key_id: str = ""
     status: int = 0
     result: str = "finished"
