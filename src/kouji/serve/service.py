@@ -23,6 +23,7 @@ from kouji.serve.caller import Caller
 from kouji.serve.consentbook import ConsentBook
 from kouji.serve.figures import ServiceFigures
 from kouji.serve.gate import Gate
+from kouji.serve.job_desk import JobDesk
 from kouji.serve.keeping import NewVoice, VoiceKeeper
 from kouji.serve.metrics import Metrics
 from kouji.serve.models import Chosen, ModelPool, open_models
@@ -97,6 +98,7 @@ class Service:
         self.gate = Gate(seats, settings.serve_queue)
         self.admission = Admission(settings, is_insecure=is_insecure)
         self.metrics.watch(ServiceFigures(self))
+        self.jobs = JobDesk(settings, self.voices, self.admission)
         self._open_pool = open_pool
         self._pool: ModelPool | None = None
         self._fault: KoujiError | None = None
@@ -110,6 +112,7 @@ class Service:
         """Load the models and let each say a word; until then requests are told to come again."""
         try:
             self._pool = await anyio.to_thread.run_sync(self._open_pool, self.settings)
+            await anyio.to_thread.run_sync(self.jobs.open, self._pool)
         except KoujiError as error:
             self._fault = error
             raise
@@ -125,6 +128,7 @@ class Service:
         self.drain()
         self.gate.close()
         await anyio.to_thread.run_sync(self.admission.quotas.flush)
+        await anyio.to_thread.run_sync(self.jobs.close)
         if self._pool is not None:
             await anyio.to_thread.run_sync(self._pool.close)
 
