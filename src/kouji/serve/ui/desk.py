@@ -80,7 +80,7 @@ class Desk:
 
     def shown(self, message: str) -> gr.Error:
         """An error for the page."""
-        return gr.Error(message, title=self.say("error.title"), print_exception=False)
+        return gr.Error(message, print_exception=False)
 
     def own_file(self, seat: Seat, path: str) -> str:
         """An uploaded file, if this very browser has sent it.

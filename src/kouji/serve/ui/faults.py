@@ -52,6 +52,7 @@ FAULTS: tuple[tuple[str, str], ...] = (
     ("this run is not under way", "此运行没有在进行"),
     ("no such run", "没有这个运行"),
     ("no such recipe", "没有这个配方文件"),
+    ("too few steps", "步数太少"),
     ("no such folder", "没有这个文件夹"),
     ("unknown language", "未知的语言"),
     ("seed out of range", "随机种子超出范围"),

@@ -13,7 +13,7 @@ from kouji.errors import UsageError
 from kouji.jobs.job import JobOptions
 from kouji.serve.caller import Caller
 from kouji.serve.ui.desk import Desk, Seat, markup
-from kouji.serve.ui.speak import MAX_SEED, refresh_voices
+from kouji.serve.ui.speak import check_seed, refresh_voices
 
 KINDS = (".txt", ".md", ".epub", ".srt", ".vtt", ".csv", ".jsonl")
 FORMATS = ("wav", "flac", "mp3", "opus", "aac")
@@ -38,8 +38,7 @@ def build(desk: Desk, blocks: gr.Blocks, tab: gr.Tab) -> None:
                                      min_width=110)  # fmt: skip
             with gr.Row(elem_classes="kj-pair"):
                 style = gr.Textbox(label=say("speak.style"), max_length=500, min_width=140)
-                seed = gr.Number(0, label=say("speak.seed"), precision=0, minimum=0,
-                                 maximum=MAX_SEED, min_width=110)  # fmt: skip
+                seed = gr.Number(0, label=say("speak.seed"), precision=0, min_width=110)
             start = gr.Button(say("jobs.start"), variant="primary", elem_id="kj-job-start")
         with gr.Column(scale=7, min_width=300):
             markup(
@@ -54,7 +53,7 @@ def build(desk: Desk, blocks: gr.Blocks, tab: gr.Tab) -> None:
         name, kind, manner, number = values
         options = JobOptions(
             voice=str(name), format=str(kind), style=str(manner or "").strip() or None,
-            seed=int(number or 0), model=desk.service.models.default,
+            seed=check_seed(number), model=desk.service.models.default,
         )  # fmt: skip
         source = Path(desk.own_file(seat, path))
         await desk.service.in_thread(_hand_in, desk, source, options, seat.caller)

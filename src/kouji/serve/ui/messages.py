@@ -7,7 +7,6 @@ reason or kind; figures and names are kept as they are.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from kouji.errors import KoujiError
 from kouji.serve.problems import problem_of, public_message
@@ -16,13 +15,6 @@ from kouji.serve.ui.faults import CURES, FACTS, FAULTS, KINDS, REASONS, WARNINGS
 _PATTERNS = tuple((re.compile(pattern + r"\Z", re.DOTALL), text) for pattern, text in FAULTS)
 _WARNINGS = tuple((re.compile(pattern + r"\Z", re.DOTALL), text) for pattern, text in WARNINGS)
 _FACTS = tuple((re.compile(pattern), text) for pattern, text in FACTS)
-
-
-class CodedReason(NamedTuple):
-    """A reason of a quality report: its code and its English line."""
-
-    code: str
-    message: str
 
 
 def message_of(error: KoujiError, language: str) -> str:

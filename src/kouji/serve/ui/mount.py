@@ -3,10 +3,12 @@ seconds: the app does it only where the studio is wanted."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 import warnings
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gradio as gr
@@ -28,8 +30,14 @@ def mount_studio(app: FastAPI, service: Service) -> None:
     app.state.studio_sessions, app.state.studio_runs = sessions, runs
     for module in (login, sounds, boards):
         app.include_router(module.router)
-    desks = (Desk(service, sessions, runs, language) for language in LANGUAGES)
-    studios = {desk.language: _gradio(app, desk) for desk in desks}
+    desks = [Desk(service, sessions, runs, language) for language in LANGUAGES]
+
+    async def build_all() -> dict[str, Any]:
+        return {desk.language: _gradio(app, desk) for desk in desks}
+
+    # Where no event loop runs Gradio makes one for each of its locks and closes none of them.
+    with ThreadPoolExecutor(1) as beside:
+        studios = beside.submit(asyncio.run, build_all()).result()
     app.router.routes.append(GradioPaths("/", app=Guard(studios, sessions)))
     _close_with(app, sessions)
 

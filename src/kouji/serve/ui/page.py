@@ -17,6 +17,8 @@ from kouji.serve.ui.words import script_words
 _HTML_LANGUAGE = {"en": "en", "zh": "zh-CN"}
 # Cards for social networks name Gradio's own site; nothing here should.
 _FOREIGN_TAGS = re.compile(r'\s*<meta\s+(?:property|name)="(?:og|twitter):[^>]*?/>', re.DOTALL)
+# So do its examples of calls, which the page never shows.
+_FOREIGN_FILES = re.compile(r'https://github\.com/gradio-app/[^"\\]*')
 _SAFE_IN_SCRIPT = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
 
@@ -49,7 +51,7 @@ async def dressed(
 def dress(page: str, language: str, *, has_key: bool) -> str:
     """The page with our head, in one language."""
     tag = _HTML_LANGUAGE[language]
-    page = _FOREIGN_TAGS.sub("", page)
+    page = _FOREIGN_FILES.sub("", _FOREIGN_TAGS.sub("", page))
     page = re.sub(
         r'lang="en"', f'lang="{tag}" class="{"kj-has-key" if has_key else ""}"', page, count=1
     )

@@ -107,6 +107,12 @@ class Runs:
             raise UsageError("this run is not under way", seen=name)
         os.kill(started.pid, signal.SIGINT)
 
+    def wait(self, name: str) -> None:
+        """Until a run that was started here has ended."""
+        process = self._processes.get(name)
+        if process is not None:
+            process.wait()
+
     def is_running(self, name: str) -> bool:
         """Whether the process we once started is still at work."""
         process = self._processes.get(name)

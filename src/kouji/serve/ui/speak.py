@@ -62,9 +62,13 @@ def build(desk: Desk, blocks: gr.Blocks, tab: gr.Tab) -> None:
                 )  # fmt: skip
                 with gr.Row(elem_classes="kj-seed"):
                     seed = gr.Number(
-                        0, label=say("speak.seed"), info=say("speak.seed.info"), precision=0,
-                        minimum=0, maximum=MAX_SEED, elem_id="kj-seed", min_width=120,
-                    )  # fmt: skip
+                        0,
+                        label=say("speak.seed"),
+                        info=say("speak.seed.info"),
+                        precision=0,
+                        elem_id="kj-seed",
+                        min_width=120,
+                    )
                     dice = gr.Button(say("speak.dice"), elem_id="kj-dice", scale=0, min_width=110)
             with gr.Row(elem_classes="kj-actions"):
                 go = gr.Button(say("speak.go"), variant="primary", elem_id="kj-speak")
@@ -108,9 +112,7 @@ async def _begin(
     language: str | None, dialect: str | None, speed: float, seed: float | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Begin to speak; returns what the script needs to listen."""
-    number = float(seed or 0)
-    if not (number.is_integer() and 0 <= number <= MAX_SEED):
-        raise UsageError("a seed is a whole number", seen=seed, allowed=f"0 to {MAX_SEED}")
+    number = check_seed(seed)
     if not SPEED_RANGE[0] <= float(speed) <= SPEED_RANGE[1]:
         allowed = f"{SPEED_RANGE[0]} to {SPEED_RANGE[1]}"
         raise UsageError("a speed out of range", seen=speed, allowed=allowed)
@@ -122,10 +124,18 @@ async def _begin(
         style=wishes or None,
         speed=float(speed),
         is_style_strict=False,
-        seed=int(number),
+        seed=number,
         language=language or None,
     )
     return await begin_take(desk, seat, call)
+
+
+def check_seed(seed: float | None) -> int:
+    """A seed as a form gives it; UsageError for what is none."""
+    number = float(seed or 0)
+    if not (number.is_integer() and 0 <= number <= MAX_SEED):
+        raise UsageError("a seed is a whole number", seen=seed, allowed=f"0 to {MAX_SEED}")
+    return int(number)
 
 
 async def begin_take(desk: Desk, seat: Seat, call: SpeakCall) -> dict[str, Any]:

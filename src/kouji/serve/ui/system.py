@@ -11,7 +11,7 @@ import gradio as gr
 from kouji.serve.ui.desk import Desk, Seat, markup
 
 # Addresses may hold a password, files lead to keys.
-_SECRET = ("jobs_database", "c2pa_key", "c2pa_certificate", "hub_endpoint", "home")
+_SECRET = ("jobs_database", "c2pa_key", "c2pa_certificate", "hub_endpoint")
 
 
 def build(desk: Desk, blocks: gr.Blocks, tab: gr.Tab) -> None:

@@ -39,7 +39,7 @@ def build(desk: Desk, blocks: gr.Blocks, tab: gr.Tab) -> None:
             recipe = gr.Dropdown([], label=say("train.recipe"), info=say("train.recipe.info"),
                                  allow_custom_value=True, elem_id="kj-run-recipe")  # fmt: skip
             with gr.Row(elem_classes="kj-pair") as numbers:
-                steps = gr.Number(None, label=say("train.steps"), precision=0, minimum=1,
+                steps = gr.Number(None, label=say("train.steps"), precision=0,
                                   min_width=110)  # fmt: skip
                 device = gr.Dropdown(list(DEVICES), value="cpu", label=say("train.device"),
                                      min_width=110)  # fmt: skip
@@ -94,6 +94,8 @@ def _start(
         if not recipe or not Path(recipe).is_file():
             raise UsageError("no such recipe", seen=recipe or "", allowed="a file of YAML")
         arguments = ["train", str(recipe), "--device", str(device), "--set", f"out={folder}"]
+        if steps and steps < 1:
+            raise UsageError("too few steps", seen=steps, allowed="1 or more")
         if steps:
             arguments += ["--set", f"steps={int(steps)}"]
         if weights:

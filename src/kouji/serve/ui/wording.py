@@ -24,7 +24,6 @@ WORDS: dict[str, tuple[str, str]] = {
         "The operator of this server gives out keys. Yours stays on the server.",
         "密钥由服务器管理员发放，只保存在服务器上。",
     ),
-    "error.title": ("That did not work", "未能完成"),
     "error.unexpected": (
         "Something unexpected went wrong; the server's log has the details.",
         "发生了意外错误，详情见服务器日志。",
@@ -182,7 +181,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "train.layout": ("Layout", "数据格式"),
     "train.recipe": ("Recipe", "配方"),
     "train.recipe.info": ("a YAML file on the server", "服务器上的 YAML 文件"),
-    "train.steps": ("Steps", "步数"),
+    "train.steps": ("Steps (0: as in the recipe)", "步数（0：按配方）"),
     "train.device": ("Device", "设备"),
     "train.init": ("Fine-tune from (optional)", "在此权重上微调（可选）"),
     "train.init.info": ("weights or a checkpoint on the server", "服务器上的权重或检查点"),

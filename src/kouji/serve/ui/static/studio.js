@@ -12,12 +12,19 @@ window.kouji = (() => {
   async function call(path, options = {}) {
     const answer = await fetch(base + path, { credentials: "same-origin", ...options });
     if (!answer.ok) {
-      if (answer.status === 401) location.reload();
       const body = await answer.json().catch(() => ({}));
       throw new Error(body.error?.message || answer.statusText);
     }
     return answer;
   }
+
+  // Whose session has ended sees the form for a key, whoever noticed it.
+  const ask = window.fetch.bind(window);
+  window.fetch = async (...what) => {
+    const answer = await ask(...what);
+    if (answer.status === 401 && answer.url.startsWith(location.origin)) location.reload();
+    return answer;
+  };
 
   // --- a take, from its first sound to its last
 
