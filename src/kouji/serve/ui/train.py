@@ -70,8 +70,9 @@ def build(desk: Desk, blocks: gr.Blocks, tab: gr.Tab) -> None:
     async def fill(seat: Seat) -> Any:
         if not seat.caller.may("admin"):
             return gr.Dropdown([])
-        recipes = [str(path) for path in await desk.service.in_thread(runs.recipes)]
-        return gr.Dropdown(recipes, value=recipes[0] if recipes else None)
+        paths = await desk.service.in_thread(runs.recipes)
+        recipes = [(path.stem, str(path)) for path in paths]
+        return gr.Dropdown(recipes, value=recipes[0][1] if recipes else None)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     command.change(shape, command, [data, layout, recipe, numbers, weights], **quiet)
