@@ -127,6 +127,26 @@ def test_post_and_get_speak_alike_marked_and_labelled(two: Two) -> None:
     audit.verify(two.home / "audit.jsonl")
 
 
+def test_fields_left_empty_are_the_defaults(two: Two) -> None:
+    names = (
+        set(TtsBody.model_fields) - set(ASK) - {"prompt_text", "text_split_method", "media_type"}
+    )
+    empty = dict.fromkeys(names, "")
+    usual = _say(two.ann)
+    assert _say(two.ann, **empty) == usual
+    got = two.ann.get("/tts", params=ASK | empty)
+    assert (got.status_code, got.content) == (200, usual)
+    assert two.ann.post("/tts", json=ASK | {"seed": ""}).status_code == 200
+
+
+def test_a_body_that_is_no_json_is_told_so(two: Two) -> None:
+    answer = two.ann.post("/tts", content=b'{"text": ')
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"message": "the request: the body is no JSON"},
+    )
+
+
 def test_the_sound_is_marked(two: Two) -> None:
     samples, rate = soundfile.read(io.BytesIO(_say(two.ann, text=TEXT * 8)), dtype="float32")
     assert rate == RATE

@@ -49,6 +49,15 @@ def test_ready_only_after_the_models_are_warm(
         assert client.post("/v1/audio/speech", json=SPEECH).status_code == 200
 
 
+def test_probes_by_head(live: Live, client: httpx.Client) -> None:
+    for path in ("/livez", "/readyz"):
+        answer = client.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+    live.service.drain()
+    assert client.head("/livez").status_code == 200
+    assert client.head("/readyz").status_code == 503
+
+
 def test_a_server_whose_models_do_not_load_ends(settings: Settings) -> None:
     def fail(_: Settings) -> ModelPool:
         raise ModelError("no such model", seen="mina")

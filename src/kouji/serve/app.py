@@ -142,6 +142,8 @@ async def _kouji_error(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":  # its place is a number of characters
+        first = {"loc": (), "msg": "the body is no JSON"}
     place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
     message = f"{place or 'the request'}: {first['msg']}"
     problem = Problem(400, "invalid_request_error", "invalid_value", message, place or None)

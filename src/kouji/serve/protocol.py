@@ -11,7 +11,7 @@ import asyncio
 from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 SURPLUS = "kouji.surplus"  # in the scope: one of more connections than there may be
 ABORT = "kouji.abort"  # in the scope: ends the connection without waiting for its reader
@@ -37,6 +37,25 @@ def bounded_protocol(max_connections: int, head_seconds: float) -> type[asyncio.
         most_connections, seconds = max_connections, head_seconds
 
     return Bounded
+
+
+class _EndedByClosing(RequestResponseCycle):
+    """An answer to a client of HTTP/1.0, which knows no chunks: its end is that of the connection.
+
+    uvicorn would send chunks to it too.
+    """
+
+    is_open = False  # its length was not told
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            names = {name.lower() for name, _ in message.get("headers", ())}
+            self.is_open = b"content-length" not in names
+            if self.is_open:
+                self.chunked_encoding = False
+        elif self.is_open:
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
 
 
 class _BoundedProtocol(HttpToolsProtocol):
@@ -88,6 +107,9 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_is_here()
         super().on_headers_complete()
+        scope, cycle = cast(dict[str, Any], self.scope), self.cycle
+        if scope["http_version"] == "1.0" and cycle is not None and cycle.scope is scope:
+            cycle.__class__ = _EndedByClosing
 
     def handle_websocket_upgrade(self) -> None:
         if self._is_surplus:  # probes need no WebSocket

@@ -1,6 +1,7 @@
 """What clients of GPT-SoVITS `api_v2` send to `/tts`, with its names, defaults and messages.
 
-Figures may come as text, as several clients send them, and null stands for the default.
+Figures may come as text, as several clients send them; null stands for the default, and so does
+an empty text where a figure, a switch or a list belongs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,16 @@ _WITHOUT_MEANING = (
     "super_sampling",
     "overlap_length",
     "min_chunk_length",
+)
+# An empty text is what they hold, and not what the client left out.
+_TEXTS = (
+    "text",
+    "text_lang",
+    "ref_audio_path",
+    "prompt_lang",
+    "prompt_text",
+    "text_split_method",
+    "media_type",
 )
 _OF_TOKENS = ("top_k", "top_p", "temperature", "repetition_penalty")
 
@@ -74,7 +85,11 @@ class TtsBody(BaseModel):
     def _without_nulls(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {name: value for name, value in values.items() if value is not None}
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None and not (value == "" and name not in _TEXTS)
+        }
 
     @field_validator("text_lang", "prompt_lang")
     @classmethod
