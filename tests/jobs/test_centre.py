@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -23,7 +24,10 @@ from kouji.engine.engine import Engine
 from kouji.engine.settings import EngineSettings
 from kouji.errors import ConfigError, ConsentError, JobError, KoujiError, UsageError
 from kouji.jobs.centre import JobCentre
+from kouji.jobs.folder import JobFolder
 from kouji.jobs.job import JobInfo, JobLine, JobOptions, JobState
+from kouji.jobs.ledger import Ledger
+from kouji.jobs.shift import Shift
 from kouji.types import Audio
 from kouji.voices import Voice
 
@@ -244,6 +248,53 @@ def test_sound_that_was_removed_is_spoken_again(centre: JobCentre, speakers: Toy
     assert first.read_bytes() == content
 
 
+def test_a_job_resumed_between_its_last_look_and_its_end_goes_on(
+    centre: JobCentre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run has seen that it is to pause; before it says that it has, somebody resumes it."""
+    told: list[str] = []
+
+    def wanted(self: Ledger, job_id: str) -> str:
+        told.append(real(self, job_id))
+        if told[-1] == "pause":
+            centre.resume(job_id)
+        return told[-1]
+
+    real = Ledger.wanted
+    monkeypatch.setattr(Ledger, "wanted", wanted)
+    info = centre.submit("lines.csv", file_of(12))
+    centre.pause(info.id)
+    last = ended(centre, info)
+    assert (last.state, last.error, last.num_done) == (JobState.FINISHED, None, 12)
+    assert "pause" in told
+
+
+def test_a_job_resumed_while_its_last_run_leaves_goes_on(
+    centre: JobCentre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written down as paused, but the run still holds the lock."""
+    asked, leave, lock = threading.Event(), Shift.leave, JobFolder.lock
+
+    def leave_late(self: Shift, job_id: str, error: Exception | None) -> None:
+        assert asked.wait(60), "nobody asked for the lock"
+        leave(self, job_id, error)
+
+    def lock_told(self: JobFolder) -> BinaryIO | None:
+        held = lock(self)
+        if held is None:
+            asked.set()
+        return held
+
+    monkeypatch.setattr(Shift, "leave", leave_late)
+    info = centre.submit("lines.csv", file_of(12))
+    centre.pause(info.id)
+    assert ended(centre, info).state is JobState.PAUSED
+    asked.clear()
+    monkeypatch.setattr(JobFolder, "lock", lock_told)
+    assert centre.resume(info.id).state is not JobState.PAUSED
+    assert ended(centre, info).state is JobState.FINISHED
+
+
 def test_a_folder_with_other_things_in_it_is_refused(centre: JobCentre, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep me")
@@ -329,9 +380,11 @@ def test_the_audible_notice_is_at_the_beginning_of_the_work_alone(
 ) -> None:
     settings = Settings(home=home_dir, disclosure="start", notice="morse")
     lines = [JobLine("bad", "[bad"), JobLine("b", "Same words."), JobLine("c", "Same words.")]
-    with TTS(tiny_family, settings) as tts:
-        with JobCentre(settings, ToySpeakers(tts, settings)) as centre:
-            info = ended(centre, centre.submit_lines("lines", lines))
-            rows = manifest_of(centre, info)
+    with (
+        TTS(tiny_family, settings) as tts,
+        JobCentre(settings, ToySpeakers(tts, settings)) as centre,
+    ):
+        info = ended(centre, centre.submit_lines("lines", lines))
+        rows = manifest_of(centre, info)
     assert [row["state"] for row in rows] == ["failed", "spoken", "spoken"]
     assert rows[1]["duration"] > rows[2]["duration"] + 0.5

@@ -29,6 +29,7 @@ from kouji.jobs.shift import Shift
 from kouji.subtitles import FORMATS
 from kouji.types import LANGUAGE_MODES
 
+LEAVING_SECONDS = 10.0  # within which a run that was written down as over lets go of its job
 WATCH_SECONDS = 0.5  # between two looks at a job that may be run by another process
 MAX_NAME = 200
 
@@ -263,14 +264,26 @@ class JobCentre:
         folder = self.folder_of(row)
         if not (folder.path / "lines.jsonl").is_file():
             raise JobError("the files of this job are not here", seen=folder.path)
-        lock = folder.lock()
-        if lock is not None:
-            self._shift.take(self._row(job_id), lock)
-        elif row.wanted != "run":  # it was told to stop and has not yet: let it go on
-            self._ledger.update(job_id, wanted="run")
-        else:
+        if not self._call_back(row) and not self._take(row, folder):
             raise JobError("this job is being spoken already", cure="pause it first")
         return self.get(job_id)
+
+    def _call_back(self, row: Row) -> bool:
+        """Let a job go on that was told to stop and has not yet, whichever process runs it."""
+        while row.wanted != "run" and not row.state.is_over and self.folder_of(row).is_held():
+            if self._ledger.update(row.id, {"state": row.state}, wanted="run"):
+                return True
+            row = self._row(row.id)
+        return False
+
+    def _take(self, row: Row, folder: JobFolder) -> bool:
+        """Run a job here, unless another process does; one that has just ended is waited for."""
+        end = time.monotonic() + LEAVING_SECONDS
+        while (lock := folder.lock()) is None:
+            if not self._row(row.id).state.is_over or time.monotonic() > end:
+                return False
+        self._shift.take(self._row(row.id), lock)
+        return True
 
     def continue_all(self) -> tuple[JobInfo, ...]:
         """Go on with every job whose process died or was closed; a server does it at its start."""

@@ -18,7 +18,7 @@ from kouji.errors import JobError
 from kouji.models.optional import import_library
 
 APP_NAME = "kouji-jobs"
-APP_VERSION = "kouji-jobs-1"  # grows when the steps of a workflow change; older ones start anew
+APP_VERSION = "kouji-jobs-2"  # grows when the steps of a workflow change; older ones start anew
 QUEUE_PREFIX = "kouji-"
 POLL_SECONDS = 0.2  # until a job that was taken over goes on
 MAX_RUNNING = 4  # jobs at once in one process; the engine is fair between their owners
@@ -44,13 +44,13 @@ class Work(Protocol):
         """Join what was spoken."""
 
     def settle(self, job_id: str, told: str) -> str:
-        """Write down how the run ended, and with which word it did."""
+        """Write down how the run ended, and with which word it did; `AGAIN`: it has not."""
 
     def leave(self, job_id: str, error: Exception | None) -> None:
         """The run is over in this process; error: what nobody expected."""
 
 
-DONE = "done"
+DONE, AGAIN = "done", "again"
 
 
 class Durable:
@@ -146,14 +146,17 @@ class Durable:
                 if self._work.must_stop(job_id):
                     break
             self._work.begin(job_id)
-            told = DONE
-            for number in blocks:
-                told = step({"name": "speak"}, self._work.block, job_id, number)
-                if told != DONE:
-                    break
-            else:
-                told = step({"name": "gather"}, self._work.gather, job_id)
-            return str(step({"name": "settle"}, self._work.settle, job_id, told))
+            while True:
+                told = DONE
+                for number in blocks:
+                    told = step({"name": "speak"}, self._work.block, job_id, number)
+                    if told != DONE:
+                        break
+                else:
+                    told = step({"name": "gather"}, self._work.gather, job_id)
+                told = str(step({"name": "settle"}, self._work.settle, job_id, told))
+                if told != AGAIN:
+                    return told
         except Exception as error:
             problem = error
             raise

@@ -7,7 +7,7 @@ database. Knows rows; knows nothing of lines, sound and processes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -146,12 +146,21 @@ class Ledger:
         found = self._select((columns.key == key) & columns.state.notin_(over))
         return next(iter(found), None)
 
-    def update(self, job_id: str, **values: Any) -> None:
-        """Change some fields of a job."""
+    def update(
+        self, job_id: str, expect: Mapping[str, object] | None = None, **values: Any
+    ) -> bool:
+        """Change some fields of a job, in one step with a look at others.
+
+        expect:  what these fields must hold, else nothing is changed
+        returns: whether it was changed
+        """
         table = self._table
         changes = {**_packed(values), "updated": now(), "version": table.c.version + 1}
         with self._told(), self._engine.begin() as connection:
-            connection.execute(table.update().where(table.c.id == job_id).values(**changes))
+            change = table.update().where(table.c.id == job_id)
+            for name, value in _packed(dict(expect or {})).items():
+                change = change.where(table.c[name] == value)
+            return bool(connection.execute(change.values(**changes)).rowcount)
 
     def wanted(self, job_id: str) -> str:
         """What somebody wants of a running job; `cancel` of one that is gone."""

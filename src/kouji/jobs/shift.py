@@ -10,14 +10,14 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from kouji.audio.provenance import open_signer
 from kouji.config import Settings
 from kouji.errors import JobError
-from kouji.jobs.durable import DONE, Durable
+from kouji.jobs.durable import AGAIN, DONE, Durable
 from kouji.jobs.folder import JobFolder, unwritable
 from kouji.jobs.gather import gather, write_standing
 from kouji.jobs.job import JobLine, JobState, Speakers
@@ -177,7 +177,8 @@ class Shift:
 
     def _why_stopped(self, job_id: str) -> str:
         wanted = self._ledger.wanted(job_id)
-        return {"pause": PAUSED, "cancel": CANCELLED}.get(wanted, RELEASED)
+        released = RELEASED if self._closing.is_set() else AGAIN  # it was resumed meanwhile
+        return {"pause": PAUSED, "cancel": CANCELLED}.get(wanted, released)
 
     def gather(self, job_id: str) -> str:
         """Join what was spoken."""
@@ -229,6 +230,8 @@ class Shift:
     def settle(self, job_id: str, told: str) -> str:
         """Write down how the run ended."""
         run = self._runs[job_id]
+        if told == AGAIN:
+            return AGAIN
         if told not in (JobState.FINISHED, JobState.FINISHED_WITH_ERRORS):
             try:
                 write_standing(run.folder, run.row.options)
@@ -242,8 +245,10 @@ class Shift:
             JobState.FINISHED_WITH_ERRORS: JobState.FINISHED_WITH_ERRORS,
         }
         reason = told.removeprefix(STUCK) if told.startswith(STUCK) else ""
-        self._tell(run, state=states.get(told, JobState.PAUSED), error=reason)
-        return told
+        # Who resumed it after it looked, and before this, must not find it stopped.
+        expect = {PAUSED: {"wanted": "pause"}, CANCELLED: {"wanted": "cancel"}}.get(told)
+        state = states.get(told, JobState.PAUSED)
+        return told if self._tell(run, expect, state=state, error=reason) else AGAIN
 
     def leave(self, job_id: str, error: Exception | None) -> None:
         """Let go of a job."""
@@ -269,11 +274,13 @@ class Shift:
         if time.monotonic() - run.told >= TELL_SECONDS:
             self._tell(run)
 
-    def _tell(self, run: _Run, **values: object) -> None:
+    def _tell(self, run: _Run, expect: Mapping[str, str] | None = None, **values: object) -> bool:
+        """Write down how a run stands; False, and nothing, where the row is not as expected."""
         run.told = time.monotonic()
         num_done = sum(run.states.values())
-        self._ledger.update(
+        is_told = self._ledger.update(
             run.row.id,
+            expect,
             num_done=num_done,
             num_failed=len(run.states) - num_done,
             characters_done=run.characters_done,
@@ -282,6 +289,7 @@ class Shift:
             **values,
         )
         self.tell()
+        return is_told
 
     def tell(self) -> None:
         """Wake whoever watches jobs in this process."""
