@@ -253,6 +253,65 @@ def test_a_hostile_book_is_refused_in_words(content: bytes, told: str) -> None:
         read_lines("a.epub", content)
 
 
+def test_a_book_as_tools_make_it() -> None:
+    """Entities declared, a `>` in a value, marks of footnotes, images and hyphens in words."""
+    chapter = """<?xml version="1.0"?><!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.1//EN" "x.dtd" [
+<!ENTITY mdash "&#x2014;">]><html xmlns:epub="http://www.idpf.org/2007/ops"><body>
+<nav epub:type="toc"><ol><li><a href="a">no</a></li></ol><nav>no</nav></nav>
+<h1 title="a > b">One</h1>
+<p>He stop&shy;ped<a epub:type="noteref" href="#n">1</a>, the <img src="x" alt="x"/> star.</p>
+<p>* * *</p><p>&#160;</p><p>It isn't <a href="#b">over</a>.</p></body></html>"""
+    found = read_lines("a.epub", book(**{"OEBPS__one.xhtml": chapter}))
+    assert texts(found) == [
+        "One", "He stopped, the star.", "It isn't over.", "Second chapter."
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("encoding", "head"),
+    [
+        ("gb2312", '<?xml version="1.0" encoding="GB2312"?>'),
+        ("latin-1", '<?xml version="1.0" encoding="ISO-8859-1"?>'),
+        ("cp1252", '<meta http-equiv="Content-Type" content="text/html; charset=windows-1252"/>'),
+    ],
+)
+def test_a_chapter_says_its_encoding(encoding: str, head: str) -> None:
+    said = "国标编码。" if encoding == "gb2312" else "Fermé à midi, déjà."
+    chapter = f"{head}<html><body><p>{said}</p></body></html>".encode(encoding)
+    found = read_lines("a.epub", book(**{"OEBPS__one.xhtml": chapter}))
+    assert texts(found) == [said, "Second chapter."]
+
+
+def test_lines_without_a_sound_are_left_out_of_prose_and_cues() -> None:
+    assert texts(read_lines("a.txt", b"One.\n* * *\nTwo.\n...\n")) == ["One.", "Two."]
+    cues = "1\n00:00:01,000 --> 00:00:02,000\n...\n\n2\n00:00:03,000 --> 00:00:04,000\nHi\n"
+    assert texts(read_lines("a.srt", cues.encode())) == ["Hi"]
+
+
+def test_text_behind_an_empty_row_of_a_cue_is_the_cues() -> None:
+    cues = "1\n00:00:01,000 --> 00:00:02,000\n\nOne\n\ntwo\n\n2\n00:00:03,000 --> 00:00:04,000\n42"
+    found = read_lines("a.srt", cues.encode())
+    assert [(line.text, line.start) for line in found] == [("One two", 1.0), ("42", 3.0)]
+
+
+def test_what_excel_adds_to_a_table() -> None:
+    rows = 'sep=;\r\n"id";"text";;\r\n1;"Say ""hi""; now";;\r\n;;;\r\n2;Two\r\n'
+    found = read_lines("a.csv", ("\ufeff" + rows).encode())
+    assert [(x.id, x.text, x.where) for x in found] == [
+        ("1", 'Say "hi"; now', "line 3"),
+        ("2", "Two", "line 5"),
+    ]
+    with pytest.raises(KoujiError, match="line 3: this row does not fit"):
+        read_lines("a.csv", b"sep=,\nid,text\n1,Two,three\n")
+
+
+def test_markdown_of_links_entities_and_cells() -> None:
+    prose = "A [page](http://a.b/c_(d)) of R&amp;D\\\ngoes on.\n\n"
+    table = "| a | b |\n|---|---|\n| 1 \\| x | 2 |\n"
+    found = texts(read_lines("a.md", (prose + table).encode()))
+    assert found == ["A page of R&D goes on.", "a, b", "1 | x, 2"]
+
+
 def test_a_chapter_of_nothing_but_openings_ends_soon() -> None:
     """What a careless parser takes quadratic time for."""
     for text in ("<" * 300_000, "<!--" * 100_000, "<![CDATA[" * 50_000, "&" * 300_000):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from kouji.errors import UsageError
 from kouji.jobs.job import JobLine
+from kouji.jobs.prose import has_sound
 from kouji.text.encoding import decode
 
 _TIME = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
@@ -38,17 +39,22 @@ def read_vtt(content: bytes, name: str) -> list[JobLine]:
 
 def _lines(text: str, name: str, *, is_vtt: bool) -> list[JobLine]:
     lines: list[JobLine] = []
-    for number, start, end, rows in _cues(text.splitlines(), name):
+    for number, start, end, rows in _cues(text.splitlines(), name, is_vtt=is_vtt):
         said = _said(rows, is_vtt=is_vtt)
-        if said:
+        if has_sound(said):
             where = f"line {number}"
             lines.append(JobLine(str(len(lines) + 1), said, where, start=start, end=end))
     # Slots in order of time, whatever the file's order; ids tell which cue is which.
     return sorted(lines, key=lambda line: (line.start or 0.0, int(line.id)))
 
 
-def _cues(rows: list[str], name: str) -> Iterator[tuple[int, float, float, list[str]]]:
-    """Line number, start, end and text of each cue; a cue ends at an empty row or at the next."""
+def _cues(
+    rows: list[str], name: str, *, is_vtt: bool
+) -> Iterator[tuple[int, float, float, list[str]]]:
+    """Line number, start, end and text of each cue; a cue ends at an empty row or at the next.
+
+    In SubRip an empty row may stand within a cue: what follows is the cue's, not nobody's.
+    """
     place = 0
     while place < len(rows):
         if "-->" not in rows[place]:
@@ -58,7 +64,9 @@ def _cues(rows: list[str], name: str) -> Iterator[tuple[int, float, float, list[
         start, end = _slot(rows[place], number, name)
         place += 1
         said: list[str] = []
-        while place < len(rows) and rows[place].strip() and "-->" not in rows[place]:
+        while place < len(rows) and "-->" not in rows[place]:
+            if is_vtt and not rows[place].strip():
+                break
             said.append(rows[place])
             place += 1
         # Without an empty row between cues, the last row before a time is the next one's number.

@@ -29,8 +29,19 @@ _UNSPOKEN = {"head", "script", "style", "svg", "math", "nav", "rt", "rp", "templ
 _INLINE = {
     "a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "del", "dfn", "em", "font", "i", "ins",
     "kbd", "mark", "q", "ruby", "rb", "s", "samp", "small", "span", "strike", "strong", "sub",
-    "sup", "time", "tt", "u", "var", "wbr",
+    "sup", "img", "image", "time", "tt", "u", "var", "wbr",
 }  # fmt: skip
+_BODY = re.compile(r"<(?:\w{1,20}:)?body[\s>]", re.IGNORECASE)
+_ENCODING = re.compile(rb"(?:encoding|charset)\s*=\s*[\"']?([A-Za-z0-9_-]{1,40})")
+_OLD = {
+    "iso-8859-1": "cp1252", "latin1": "cp1252", "latin-1": "cp1252", "windows-1252": "cp1252",
+    "cp1252": "cp1252", "iso-8859-15": "iso-8859-15", "windows-1250": "cp1250",
+    "iso-8859-2": "iso-8859-2",
+}  # fmt: skip
+_NOTE = re.compile(r"epub:type\s*=\s*[\"'][^\"'<>]{0,100}noteref|role\s*=\s*[\"']doc-noteref")
+# A tag whose values may hold `>`; none holds `<`, so one look ends at the next tag's start.
+_TAG = re.compile(r"<(?:[^<>\"']++|\"[^\"<]*+\"|'[^'<]*+')*+>")
+_SOFT_HYPHEN = "\u00ad"  # where a word may be broken; no sound
 _NAME = re.compile(r"</?([A-Za-z][A-Za-z0-9:_-]{0,60})")
 
 
@@ -119,9 +130,18 @@ def _named(root: ElementTree.Element, name: str) -> Iterator[ElementTree.Element
 
 def _paragraphs(book: _Book) -> Iterator[tuple[str, str]]:
     for number, path in enumerate(book.spine(), start=1):
-        text = decode(book.read(path), f"{book.name}: {path}")
-        for said in spoken_blocks(text):
+        text = _text_of(book.read(path), f"{book.name}: {path}")
+        body = _BODY.search(text)
+        for said in spoken_blocks(text[body.start() :] if body else text):
             yield f"chapter {number}", said
+
+
+def _text_of(content: bytes, name: str) -> str:
+    """A chapter in the encoding it names, where that is one of the old ones of one byte."""
+    named = _ENCODING.search(content[:1000])
+    if named and (encoding := _OLD.get(named.group(1).decode().lower())):
+        return content.decode(encoding, errors="replace")
+    return decode(content, name)
 
 
 def spoken_blocks(text: str) -> Iterator[str]:
@@ -131,7 +151,7 @@ def spoken_blocks(text: str) -> Iterator[str]:
     for is_tag, piece in _pieces(text):
         if not is_tag:
             if not hidden:
-                said.append(html.unescape(piece))
+                said.append(html.unescape(piece).replace(_SOFT_HYPHEN, ""))
             continue
         found = _NAME.match(piece)
         if not found:
@@ -142,8 +162,11 @@ def spoken_blocks(text: str) -> Iterator[str]:
                 depth += -1 if piece.startswith("</") else 1
                 hidden = hidden if depth else ""
             continue
-        if name in _UNSPOKEN and not piece.startswith("</") and not piece.endswith("/>"):
+        is_hidden = name in _UNSPOKEN or (name == "a" and _NOTE.search(piece))
+        if is_hidden and not piece.startswith("</") and not piece.endswith("/>"):
             hidden, depth = name, 1
+            if name == "a":  # within a sentence, which goes on behind it
+                continue
         if name not in _INLINE and name not in ("rt", "rp"):
             if whole := " ".join("".join(said).split()):
                 yield whole
@@ -171,8 +194,9 @@ def _pieces(text: str) -> Iterator[tuple[bool, str]]:
             yield False, html.escape(text[start + 9 : end])
             place = end + 3
         else:
-            end = text.find(">", start)
-            if end < 0:
+            found = _TAG.match(text, start)
+            end = found.end() if found else text.find(">", start) + 1
+            if not end:
                 return
-            yield True, text[start : end + 1]
-            place = end + 1
+            yield True, text[start:end]
+            place = end

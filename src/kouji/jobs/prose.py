@@ -5,6 +5,7 @@ Markdown is reduced to what one would read aloud: no code, no addresses, no mark
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable
 
@@ -21,10 +22,13 @@ _ITEM = re.compile(r"^\s*(?:[-*+]|\d{1,9}[.)])\s+(?:\[[ xX]\]\s+)?")
 _QUOTE = re.compile(r"^ {0,3}(?:>\s?)+")
 _DEFINITION = re.compile(r"^ {0,3}\[[^\]\n]{1,200}\]:\s*\S+")
 _TABLE_RULE = re.compile(r"^\s*\|?(?:\s*:?-+:?\s*\|)+\s*(?::?-+:?\s*)?$")
+# What stands in brackets behind a link's words, which may hold brackets itself, as in `a_(b)`.
+_ADDRESS = r"\([^()\s]{0,2000}(?:\([^()\s]{0,200}\)[^()\s]{0,500})?(?:\s+\"[^\"]{0,500}\")?\)"
+_BAR = re.compile(r"(?<!\\)\|")
 _INLINE = (
     (re.compile(r"<!--[^>]{0,2000}-->"), ""),
-    (re.compile(r"!\[([^\[\]]{0,500})\]\([^()\s]{0,2000}(?:\s+\"[^\"]{0,500}\")?\)"), r"\1"),
-    (re.compile(r"\[([^\[\]]{1,500})\]\([^()\s]{0,2000}(?:\s+\"[^\"]{0,500}\")?\)"), r"\1"),
+    (re.compile(rf"!\[([^\[\]]{{0,500}})\]{_ADDRESS}"), r"\1"),
+    (re.compile(rf"\[([^\[\]]{{1,500}})\]{_ADDRESS}"), r"\1"),
     (re.compile(r"\[([^\[\]]{1,500})\]\[[^\[\]]{0,200}\]"), r"\1"),
     (re.compile(r"\[\^[^\[\]]{1,100}\]"), ""),
     (re.compile(r"<(?:https?|mailto):[^<>\s]{1,2000}>"), ""),
@@ -56,9 +60,14 @@ def lines_of(paragraphs: Iterable[tuple[str, str]]) -> list[JobLine]:
         pieces = [text] if len(text) <= SHORT else cut_blocks(text)
         lines += [
             JobLine(str(len(lines) + number), piece.strip(), where)
-            for number, piece in enumerate((p for p in pieces if p.strip()), start=1)
+            for number, piece in enumerate((p for p in pieces if has_sound(p)), start=1)
         ]
     return lines
+
+
+def has_sound(text: str) -> bool:
+    """It holds a letter or figure; stars between scenes are for the eye."""
+    return any(char.isalnum() for char in text)
 
 
 def _paragraphs(rows: list[str]) -> list[tuple[str, str]]:
@@ -125,9 +134,9 @@ def _blocks(rows: list[str]) -> list[tuple[str, str]]:
             began = number
         text = heading.group(1) if heading else _ITEM.sub("", row)
         if row.lstrip().startswith("|"):
-            text = ", ".join(cell.strip() for cell in row.strip().strip("|").split("|"))
-        if text.strip():
-            waiting.append(text.strip())
+            text = ", ".join(cell.strip() for cell in _BAR.split(row.strip().strip("|")))
+        if text := text.strip().removesuffix("\\"):  # at the end of a row it only breaks it
+            waiting.append(text)
         if heading or row.lstrip().startswith("|"):
             flush()
     flush()
@@ -146,4 +155,4 @@ def _without_front_matter(rows: list[str]) -> list[str]:
 def _plain(text: str) -> str:
     for pattern, replacement in _INLINE:
         text = pattern.sub(replacement, text)
-    return " ".join(text.split())
+    return " ".join(html.unescape(text).split())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from kouji.text.encoding import decode
 
 COLUMNS = ("id", "text", "voice", "style", "seed", "language", "start", "end")
 MAX_CELL = 1 << 20
+_SEPARATOR = re.compile(r"\s*\"?sep=([,;\t])\"?\s*$", re.IGNORECASE)
 
 
 def read_csv(content: bytes, name: str) -> list[JobLine]:
@@ -26,26 +28,34 @@ def read_csv(content: bytes, name: str) -> list[JobLine]:
     raises: UsageError naming the line of a wrong header, seed or row
     """
     text = decode(content, name).removeprefix("\ufeff")
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
+    first, _, rest = text.partition("\n")
+    before = 0
+    if named := _SEPARATOR.match(first):  # a row of Excel's own, before the header
+        delimiter, text, before = named.group(1), rest, 1
+    else:
+        delimiter = max(",;\t", key=first.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     lines: list[JobLine] = []
     header: list[str] | None = None
-    before = 0
+    skipped = before
     try:
         for row in rows:
-            number, before = before + 1, rows.line_num
+            number, before = before + 1, skipped + rows.line_num
             if not any(cell.strip() for cell in row):
                 continue
             if header is None:
                 header = _header(row, name)
                 continue
+            while len(row) > len(header) and not row[-1].strip():  # empty cells behind the last
+                row.pop()
             if len(row) != len(header):
                 seen = f"{len(row)} cells"
                 _refuse(name, number, "this row does not fit the header", seen, str(len(header)))
             lines.append(_line(dict(zip(header, row, strict=True)), number, len(lines) + 1, name))
     except csv.Error as error:
-        raise UsageError(f"{name}, line {rows.line_num}: this is not CSV", seen=error) from error
+        raise UsageError(
+            f"{name}, line {skipped + rows.line_num}: this is not CSV", seen=error
+        ) from error
     return lines
 
 
@@ -72,6 +82,8 @@ def read_jsonl(content: bytes, name: str) -> list[JobLine]:
 
 def _header(row: list[str], name: str) -> list[str]:
     columns = [cell.strip().casefold() for cell in row]
+    while not columns[-1]:
+        columns.pop()
     allowed = ", ".join(COLUMNS)
     if unknown := [column for column in columns if column not in COLUMNS]:
         _refuse(name, 1, "unknown columns in the header", ", ".join(unknown)[:100], allowed)
