@@ -221,6 +221,26 @@ def test_every_sound_carries_its_labels(live: Live, visitor_client: httpx.Client
     assert picture.content.startswith(b"\x89PNG")
 
 
+def test_takes_share_a_budget_of_memory(
+    live: Live, visitor_client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kouji.serve.ui import sessions as module
+
+    speak(live, visitor_client, "One.")
+    speak(live, visitor_client, "Two.")
+    sessions = live.server.config.app.state.studio_sessions
+    mine = sessions.find(f"{COOKIE}={visitor_client.cookies[COOKIE]}")
+    newest = next(reversed(mine.takes.values()))
+    monkeypatch.setattr(module, "MAX_TAKE_BYTES", newest.num_bytes)
+
+    async def keep_again() -> None:
+        sessions.keep(mine, newest)
+
+    live.call(keep_again())
+    assert list(mine.takes) == [newest.id]
+    assert sessions.num_bytes == newest.num_bytes
+
+
 def speak(live: Live, client: httpx.Client, text: str) -> str:
     """A finished take of the client's session."""
     session = live.server.config.app.state.studio_sessions.find(

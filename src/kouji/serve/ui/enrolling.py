@@ -85,6 +85,7 @@ async def keep_voice(
     raises: what `Service.keep_voice` raises
     """
     service, caller = desk.service, seat.caller
+    service.admission.quotas.count_request(caller)
     if service.settings.consent_policy != "verify":
         return await service.keep_voice(new, caller)
     if not challenge or reading is None:

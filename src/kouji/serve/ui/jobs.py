@@ -50,6 +50,7 @@ def build(desk: Desk, blocks: gr.Blocks, tab: gr.Tab) -> None:
         if not path:
             raise UsageError("there is no file yet", cure="choose one first")
         seat.caller.require("jobs")
+        desk.service.admission.quotas.count_request(seat.caller)
         name, kind, manner, number = values
         options = JobOptions(
             voice=str(name), format=str(kind), style=str(manner or "").strip() or None,

@@ -28,6 +28,7 @@ LIFETIME_SECONDS = 12 * 3600.0  # since it was last used
 MAX_SESSIONS = 1000
 MAX_TAKES = 20  # remembered for each session
 MAX_UPLOADS = 50
+MAX_TAKE_BYTES = 256_000_000  # of all sessions: about 90 minutes at 24 kHz
 _SIGN_IN = "sign in with a key first"
 
 
@@ -129,6 +130,21 @@ class Sessions:
         except NotAuthenticated:
             self.close(session)
             raise
+
+    def keep(self, session: Session, take: Take) -> None:
+        """Remember a take; beyond what all may take together, those longest unused lose theirs."""
+        session.keep(take)
+        others = [each for each in self._sessions.values() if each is not session]
+        for each in (*others, session):
+            while each.takes and self.num_bytes > MAX_TAKE_BYTES:
+                _, oldest = each.takes.popitem(last=False)
+                oldest.stop()
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory the takes of all sessions take."""
+        takes = (take for each in self._sessions.values() for take in each.takes.values())
+        return sum(take.num_bytes for take in takes)
 
     def close(self, session: Session) -> None:
         """End a session and all that is being made for it."""

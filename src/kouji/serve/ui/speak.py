@@ -140,10 +140,11 @@ def check_seed(seed: float | None) -> int:
 
 async def begin_take(desk: Desk, seat: Seat, call: SpeakCall) -> dict[str, Any]:
     """Speak for a page; the take is the session's. Returns when the first sound is there."""
+    desk.service.admission.quotas.count_request(seat.caller)
     seat.session.stop(seat.page)  # one at a time for each page
     utterance = await seat.session.wait_for(seat.page, desk.service.speak(call, seat.caller))
     take = Take(utterance, call.text, seat.page)
-    seat.session.keep(take)
+    desk.sessions.keep(seat.session, take)
     return {"id": take.id}
 
 

@@ -66,6 +66,11 @@ class Take:
         """The sound there is by now."""
         return Audio(_samples(b"".join(self._pieces)), self.facts.sample_rate)
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory its sound takes by now."""
+        return 2 * self._num_samples
+
     def stop(self) -> None:
         """End what is not done; its seat is free at the next turn of the loop."""
         self._task.cancel()
