@@ -103,7 +103,10 @@ async def _form(request: Request) -> dict[str, str]:
         body.extend(part)
         if len(body) > _MOST_BYTES:
             return {}
-    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8)
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8)
+    except ValueError:  # more fields than our forms have
+        return {}
     return {name: values[0] for name, values in fields.items()}
 
 
