@@ -98,6 +98,11 @@ def test_a_wish_does_not_change_which_reading_it_is(family: MiniFamily) -> None:
     assert slower.num_frames == pytest.approx(2 * usual.num_frames, rel=0.1)
 
 
-def test_without_temperature_there_is_one_reading() -> None:
-    cold = AcousticModel(dataclasses.replace(SHAPES, prosody_temperature=(0.0,) * NUM_FEATURES))
-    assert (reading_noise(cold, 7, 5) == 0).all()
+def test_temperatures_are_of_the_feature_and_of_the_language() -> None:
+    shapes = dataclasses.replace(
+        SHAPES, prosody_temperature=(0.0, 2.0, 0.0, 0.0), mandarin_temperature=(0.0,) * NUM_FEATURES
+    )
+    symbols = _ids("sil", "AA", "a", "m", "M")
+    noise = reading_noise(shapes, symbols, 5)
+    assert (noise != 0).any(dim=1).tolist() == [True, True, False, False, True]
+    assert (noise != 0).any(dim=0).tolist() == [False, True, False, False]

@@ -143,7 +143,7 @@ def _frames_said(
     """Frames of each phone as the model would say them: (phones,)."""
     if model.config.prosody_width:
         edges = pad_rows([word_edges(example.symbols, example.words)], torch.int64)
-        noise = reading_noise(model, len(example.symbols), 0)[None]
+        noise = reading_noise(model.config, example.symbols, 0)[None]
         said = model.draw_prosody(symbols, tones, edges, mask, speaker, noise)
     else:
         encoded = model.encode(symbols, tones, mask, speaker)

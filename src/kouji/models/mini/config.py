@@ -48,8 +48,10 @@ class MiniConfig:
     prosody_speaker: int = 32
     prosody_dilations: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
     prosody_flow_dilations: tuple[int, ...] = (1, 2, 1)
-    # Deviation of the noise a reading is drawn from: duration, pitch, voicing, energy.
+    # Deviation of the noise a reading is drawn from: duration, pitch, voicing, energy. Phones of
+    # Mandarin have their own: there pitch makes words.
     prosody_temperature: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    mandarin_temperature: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MiniConfig:

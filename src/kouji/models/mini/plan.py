@@ -14,17 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kouji.models.mini.config import LOG_F0_STD, MEL_STD
+from kouji.models.mini.config import LOG_F0_STD, MEL_STD, MiniConfig
 from kouji.models.mini.frontend import FREE, PhoneSequence
 from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.prosody import NUM_FEATURES, word_edges
 from kouji.models.mini.vocoder import Pitch, source_pulses
-from kouji.text.phones import SYMBOLS, is_silence
+from kouji.text.phones import FINALS, INITIALS, SYMBOLS, is_silence
 from kouji.text.style import Style
 
 _SEMITONE = np.log(2) / 12 / LOG_F0_STD  # in units of normalised log-f0
 _DECIBEL = np.log(10) / 20 / MEL_STD  # in units of normalised log-mel
 _SILENT = np.array([is_silence(symbol) for symbol in SYMBOLS])
+_MANDARIN = np.array([symbol in (*INITIALS, *FINALS) for symbol in SYMBOLS])
 _MAX_PHONE_FRAMES = 60
 _EDGE_FRAMES = 2  # of silence at least: a vowel that begins on the first frame clicks
 
@@ -85,7 +86,7 @@ def make_plan(
     if model.config.prosody_width:
         words = word_edges(sequence.symbols, sequence.units)
         edges = torch.from_numpy(words).to(device)[None]
-        noise = reading_noise(model, len(sequence.symbols), seed).to(device)[None]
+        noise = reading_noise(model.config, sequence.symbols, seed).to(device)[None]
         predicted = model.draw_prosody(symbols, tones, edges, mask, speaker[None], noise)
     else:
         predicted = model.predict_prosody(encoded, mask, speaker[None])
@@ -108,11 +109,16 @@ def make_plan(
     )
 
 
-def reading_noise(model: AcousticModel, num_phones: int, seed: int) -> Tensor:
-    """What decides a reading: (phones, NUM_FEATURES), at the model's temperatures."""
+def reading_noise(config: MiniConfig, symbols: NDArray[np.int64], seed: int) -> Tensor:
+    """What decides a reading: (phones, NUM_FEATURES), at the temperatures of the model.
+
+    symbols: (phones,) ids
+    """
     generator = torch.Generator().manual_seed(seed % (1 << 63))
-    noise = torch.randn(num_phones, NUM_FEATURES, generator=generator)
-    return noise * torch.tensor(model.config.prosody_temperature)
+    noise = torch.randn(len(symbols), NUM_FEATURES, generator=generator)
+    usual, mandarin = map(torch.tensor, (config.prosody_temperature, config.mandarin_temperature))
+    is_mandarin = torch.from_numpy(_MANDARIN[symbols])[:, None]
+    return noise * torch.where(is_mandarin, mandarin, usual)
 
 
 def frame_counts(
