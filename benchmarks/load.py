@@ -36,6 +36,11 @@ import numpy as np
 from raw_client import Reply, post
 
 SPEECH = "/v1/audio/speech"
+# What is zero when nobody is inside.
+_HELD = (
+    r"kouji_(gate_inside|gate_waiting|engine_requests|engine_queue|engine_rows|engine_seats_used)\b"
+)
+_ALWAYS_THERE = {"kouji_gate_inside", "kouji_gate_waiting", "kouji_engine_requests"}
 TEXTS = (
     "Good morning, the meeting begins at nine.",
     "今天下午三点，我们在公园门口见面。",
@@ -53,11 +58,11 @@ class Server:
     home: Path
 
     def figures(self) -> dict[str, float]:
-        """The unlabelled figures of /metrics."""
+        """The figures of /metrics, labels and all."""
         page = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=30).text
         return {
             name: float(value)
-            for name, value in re.findall(r"^(\w+) ([0-9.e+-]+)$", page, re.MULTILINE)
+            for name, value in re.findall(r"^(\w+(?:{[^}]*})?) ([0-9.e+-]+)$", page, re.MULTILINE)
         }
 
 
@@ -237,30 +242,37 @@ async def measure_isolation(server: Server, options: argparse.Namespace) -> dict
 
 
 async def measure_leaving(server: Server, options: argparse.Namespace) -> dict[str, Any]:
-    """Streams left at random moments; afterwards nothing may be held."""
-    draw = random.Random(0)
+    """Streams of every dialect left at random moments; afterwards nothing may be held."""
+    draw, text = random.Random(0), TEXTS[2] * 4
+    said = {"text": text, "text_lang": "en", "ref_audio_path": "sample", "prompt_lang": "en"}
+    asked = [
+        (SPEECH, _body(text, "sample", 0)),
+        (SPEECH, {"input": text, "stream_format": "sse"}),
+        (SPEECH, {"input": text, "timestamp_granularities": ["word"]}),
+        ("/tts", {**said, "streaming_mode": 2}),
+        ("/api/predict", {"data": ["3s极速复刻", None, text, ""]}),
+    ]
     for _ in range(options.leavers // 20):
         await asyncio.gather(
             *(
-                post(
-                    server.port, SPEECH, _body(TEXTS[2] * 4, "sample", i),
-                    leave_after=draw.uniform(0.0, 1.5),
-                )
+                post(server.port, *asked[i % len(asked)], leave_after=draw.uniform(0.0, 1.5))
                 for i in range(20)
             ),
             return_exceptions=True,
         )  # fmt: skip
     held: dict[str, float] = {}
     for _ in range(50):
-        held = {
-            name: value
-            for name, value in server.figures().items()
-            if re.search(r"inside|waiting|engine_requests|rows|seats_used", name)
-        }
+        held = {name: value for name, value in server.figures().items() if re.match(_HELD, name)}
+        assert {name.partition("{")[0] for name in held} >= _ALWAYS_THERE, held
         if not any(held.values()):
             break
         await asyncio.sleep(0.1)
-    result = {"left": options.leavers, "still_held": held}
+    ended = {
+        name.partition("result=")[2].strip('"}'): value
+        for name, value in server.figures().items()
+        if name.startswith("kouji_engine_ended_total")
+    }
+    result = {"left": options.leavers, "still_held": held, "ended_in_engine": ended}
     print("leaving:", result)
     return result
 
