@@ -10,12 +10,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 SINGLE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 DEFINITION := pyproject.toml constraints.txt
 
-.PHONY: help demo test check bench docs install clean
+.PHONY: help demo test fuzz check bench docs install clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     clone a voice and speak two sentences (wav files in demo/)"
 	@echo "make test     run all tests"
+	@echo "make fuzz     100,000 requests, good and bad, to every route of the server"
 	@echo "make check    lint, formatting, types"
 	@echo "make bench    speed beside espeak-ng and flite"
 	@echo "make docs     write docs/cli.md anew from the commands' help"
@@ -26,6 +27,10 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.core $(VENV)/.dev $(VENV)/.eval
 	$(SINGLE) $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# KOUJI_FUZZ_EXAMPLES=5000 sends fewer, KOUJI_FUZZ_SEED=1 others.
+fuzz: $(VENV)/.core $(VENV)/.dev
+	KOUJI_FUZZ_EXAMPLES=$${KOUJI_FUZZ_EXAMPLES:-100000} $(SINGLE) $(BIN)/python -m pytest -n 0 -s tests/serve/test_fuzz.py
 
 check: $(VENV)/.core $(VENV)/.dev
 	$(BIN)/ruff check .
