@@ -155,3 +155,29 @@ def test_an_event_is_one_line_whatever_it_says() -> None:
     assert "\n" not in TextLines().format(record)
     assert "\n" not in JsonLines().format(record)
     assert "ValueError" in json.loads(JsonLines().format(record))["event"]
+
+
+def test_every_end_is_told_whichever_way_the_route_said_so(
+    live: Live, client: httpx.Client, lines: Lines
+) -> None:
+    client.get("/control", headers={"X-Request-Id": "control"})
+    client.get("/set_refer_audio?refer_audio_path=none", headers={"X-Request-Id": "refer"})
+    client.get("/api/predict/files/none.wav", headers={"X-Request-Id": "file"})
+    with Wire(live) as wire:  # hangs up in the middle of its body
+        wire.send(b"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: half\r\n"
+                  b"Content-Length: 100\r\n\r\n{")  # fmt: skip
+    with Wire(live) as wire:
+        wire.send(b"GET /no/such/socket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+                  b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nX-Request-Id: socket\r\n"
+                  b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")  # fmt: skip
+        assert wire.head()[0] == 403
+    told: dict[str, tuple[int, str]] = {}
+    for _ in range(1000):
+        finished(live, client)
+        told = {each["id"]: (each["status"], each["result"]) for each in lines.requests()}
+        if {"control", "refer", "file", "half", "socket"} <= told.keys():
+            break
+    assert told["control"] == told["socket"] == (403, "refused")
+    assert told["refer"] == (400, "refused")
+    assert told["file"] == (404, "refused")
+    assert told["half"] == (499, "left")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
+from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -40,6 +41,7 @@ class Around:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        scope["headers"] = _without_escapes(scope["headers"])
         headers = dict(scope["headers"])
         offered = headers.get(ID_HEADER.encode(), b"").decode("latin-1")
         record = begin(offered, scope.get("method", "WEBSOCKET"))
@@ -68,12 +70,28 @@ class Around:
     def _end(self, record: RequestRecord, watch: _Watch, kind: str) -> None:
         if kind == "http" and not watch.is_complete and record.result == "finished":
             record.result = "left" if watch.is_gone else "failed"
-        if record.result == "left" or (record.status == 0 and watch.is_gone):
+        has_left = record.result == "left" or record.status == CLIENT_LEFT
+        if has_left or (record.status == 0 and watch.is_gone):
             record.status, record.result = CLIENT_LEFT, "left"
+        elif record.result == "finished" and 400 <= record.status < 500:
+            record.result = "refused"  # whichever way the route said so
         if record.route == UNMATCHED and 200 <= record.status < 400:
             record.route = "page"  # the studio, or the description of the routes
         self._metrics.request_ended(record.route, record.status, record.result)
         log_request(record, with_text=self._log_text)
+
+
+def _without_escapes(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers without cookies that hold a backslash, which no standard allows there.
+
+    Python takes time by the square of their length to read them (CVE-2024-7592), on every route.
+    """
+    return [
+        (name, b";".join(part for part in value.split(b";") if b"\\" not in part))
+        if name == b"cookie" and b"\\" in value
+        else (name, value)
+        for name, value in headers
+    ]
 
 
 class _Watch:
@@ -100,6 +118,8 @@ class _Watch:
         elif kind == "http.response.body":
             self._record.bytes_sent += len(message.get("body", b""))
             self.is_complete = not message.get("more_body", False)
+        elif kind == "websocket.close" and not self.has_started:
+            self._record.status = 403  # what uvicorn makes of it
         elif kind == "websocket.send":
             self._record.bytes_sent += len(message.get("bytes") or message.get("text") or b"")
         await self._send(message)
