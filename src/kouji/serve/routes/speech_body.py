@@ -100,6 +100,7 @@ class SpeechOptions(BaseModel):
     top_p: Annotated[float | None, Field(ge=0.0, le=1.0)] = None
     repetition_penalty: Annotated[float | None, Field(ge=0.01, le=100.0)] = None
     disclosure: Literal["none", "start", "end"] | None = None
+    notice: Literal["spoken", "morse"] | None = None
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -202,7 +203,7 @@ def _options(body: SpeechOptions) -> SpeakOptions:
 
     names = ("temperature", "top_k", "top_p", "repetition_penalty")
     wishes: dict[str, Any] = {name: getattr(body, name) for name in names}
-    return SpeakOptions(SamplingWishes(**wishes), disclosure=body.disclosure)
+    return SpeakOptions(SamplingWishes(**wishes), disclosure=body.disclosure, notice=body.notice)
 
 
 def _check_word(name: str, value: str | None, known: tuple[str, ...]) -> None:

@@ -66,7 +66,7 @@ class Conversation:
     def __init__(self, service: Service, identify: Callable[[], Caller], emit: Emit) -> None:
         """identify: whose key it is, asked for every sentence: keys can be revoked meanwhile"""
         self.service, self.identify, self.emit = service, identify, emit
-        self.manner = Manner(SocketOptions(), None, _needs_the_end(service, None))
+        self.manner = Manner(SocketOptions(), None, _needs_the_end(service, SocketOptions()))
         self._turns: list[Turn] = []
         self._open: Turn | None = None
         self._num_turns = 0
@@ -91,7 +91,7 @@ class Conversation:
         source = options.ref_audio
         recording = await self.service.references.read(source) if source else None
         await call_for(self.service, options, self.identify(), "", source=recording)
-        needs_the_end = _needs_the_end(self.service, options.disclosure)
+        needs_the_end = _needs_the_end(self.service, options)
         self.manner = Manner(options, recording, needs_the_end)
 
     def add(self, piece: str) -> None:
@@ -313,8 +313,9 @@ async def _end(turns: list[Turn]) -> None:
             _log.error("a text of a socket failed", exc_info=error)
 
 
-def _needs_the_end(service: Service, disclosure: str | None) -> bool:
-    return "end" in settle_notice(service.settings, disclosure, None).places
+def _needs_the_end(service: Service, options: SocketOptions) -> bool:
+    wanted = settle_notice(service.settings, options.disclosure, options.notice)
+    return "end" in wanted.places
 
 
 def _later(timings: tuple[Timing, ...], seconds: float) -> list[Timing]:

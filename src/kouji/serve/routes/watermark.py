@@ -40,6 +40,7 @@ class DetectAnswer(BaseModel):
     id:    the mark's number in hexadecimal, as in labels, headers and audit lines; null where
            only its presence is certain
     score: how far the mark stands out; see docs/watermark.md
+    speed: at which the sound plays, 1 as it was made
     audit: what this server wrote down under that number, for keys with the scope admin
     """
 
@@ -47,6 +48,7 @@ class DetectAnswer(BaseModel):
     number: int | None
     id: str | None
     score: float
+    speed: float
     labels: LabelsAnswer
     audit: list[dict[str, Any]] | None
 
@@ -71,22 +73,17 @@ async def detect(request: Request, caller: Annotated[Caller, Depends(caller_of)]
 
 
 def _examine(service: Service, recording: bytes, caller: Caller) -> DetectAnswer:
-    from kouji.audio.labels import read_labels
-    from kouji.audio.load import load_audio
-    from kouji.audio.watermark import detect as find_mark
-    from kouji.voices import audit
+    from kouji.voices.inspection import inspect
 
-    found = find_mark(load_audio(recording, max_seconds=MAX_SECONDS))
-    number = None if found.payload is None else f"{found.payload:08x}"
-    labels = read_labels(recording)
-    lines = None
-    if number is not None and "admin" in caller.scopes:
-        lines = list(audit.find(service.settings.audit_file, watermark=number))
+    audit_file = service.settings.audit_file if "admin" in caller.scopes else None
+    inspection = inspect(recording, audit_file, max_seconds=MAX_SECONDS)
+    found, lines = inspection.detection, inspection.audit
     return DetectAnswer(
         found=found.found,
         number=found.payload,
-        id=number,
+        id=inspection.id,
         score=round(float(found.score), 3),
-        labels=LabelsAnswer(**vars(labels)),
-        audit=lines,
+        speed=found.speed,
+        labels=LabelsAnswer(**vars(inspection.labels)),
+        audit=None if lines is None or inspection.id is None else list(lines),
     )
