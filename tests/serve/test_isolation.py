@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 from live_server import Live
 
+from kouji.config import Settings
 from kouji.serve.models import _public_name
 from kouji.voices.consent import STATEMENT
 from kouji.voices.sample import sample_path
 
-NUM_VOICES, NUM_REQUESTS = 4, 20
+NUM_VOICES, NUM_REQUESTS = 32, 64
 TEXT = "Each voice says the same."
 
 
@@ -24,16 +27,19 @@ def recordings() -> list[bytes]:
     files = []
     for number in range(NUM_VOICES):
         file = io.BytesIO()
-        soundfile.write(file, samples[: 5 * rate], int(rate * (0.8 + 0.1 * number)), format="WAV")
+        soundfile.write(file, samples[: 4 * rate], int(rate * (0.8 + 0.02 * number)), format="WAV")
         files.append(file.getvalue())
     return files
 
 
 @pytest.mark.parametrize("is_inline", [False, True])
-def test_voices_never_mix(live: Live, is_inline: bool) -> None:
+def test_voices_never_mix(
+    serve: Callable[[Settings], Live], settings: Settings, is_inline: bool
+) -> None:
+    live = serve(replace(settings, serve_seats=8, serve_queue=NUM_VOICES))
     sources = recordings()
     with live.client() as client:
-        for number, recording in enumerate(sources):
+        for number, recording in enumerate(sources if not is_inline else ()):
             data = {"name": f"v{number}", "attestation": STATEMENT}
             kept = client.post("/v1/audio/voices", data=data, files={"audio_sample": recording})
             kept.raise_for_status()
@@ -48,7 +54,7 @@ def test_voices_never_mix(live: Live, is_inline: bool) -> None:
             return np.frombuffer(answer.content, "<i2").astype(int)
 
         alone = [speak(number) for number in range(NUM_VOICES)]
-        with ThreadPoolExecutor(8) as crowd:
+        with ThreadPoolExecutor(NUM_VOICES) as crowd:
             wanted = [request % NUM_VOICES for request in range(NUM_REQUESTS)]
             found = list(crowd.map(speak, wanted))
     for number, sound in zip(wanted, found, strict=True):
