@@ -144,7 +144,7 @@ class Service:
             return "draining"
         if self._fault is not None:
             return "failed"
-        if self._pool is None:
+        if self._pool is None or not self.loaded.is_set():  # jobs open behind the models
             return "loading"
         if not self._pool.get().engine.is_healthy:
             return "failed"
@@ -201,7 +201,7 @@ class Service:
 
         raises: Overloaded, and what the function raises
         """
-        self.gate.check()
+        self.gate.check(caller.id)
         seat = await self.gate.enter(caller.id, self.settings.request_seconds)
         try:
             return await self.in_thread(function, *arguments)
@@ -228,7 +228,7 @@ class Service:
         self.check_text(call.text)
         if isinstance(call.voice, InlineReference):
             self.references.check(call.voice, caller)
-        self.gate.check()
+        self.gate.check(caller.id)
         with self.admission.charged(caller, len(call.text)):
             seat = await self.gate.enter(caller.id, self.settings.request_seconds)
             try:
