@@ -23,6 +23,7 @@ from kouji.config import Settings
 from kouji.engine.engine import Engine
 from kouji.engine.settings import EngineSettings
 from kouji.errors import ConfigError, ConsentError, JobError, KoujiError, UsageError
+from kouji.jobs import gather
 from kouji.jobs.centre import JobCentre
 from kouji.jobs.folder import JobFolder
 from kouji.jobs.job import JobInfo, JobLine, JobOptions, JobState
@@ -293,6 +294,20 @@ def test_a_job_resumed_while_its_last_run_leaves_goes_on(
     monkeypatch.setattr(JobFolder, "lock", lock_told)
     assert centre.resume(info.id).state is not JobState.PAUSED
     assert ended(centre, info).state is JobState.FINISHED
+
+
+def test_more_than_a_wav_holds_is_joined_as_flac(
+    centre: JobCentre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "MAX_WAV_SAMPLES", 24_000)
+    info = ended(centre, centre.submit("a.txt", b"One line is here.\nTwo lines are there."))
+    assert (info.state, info.error) == (JobState.FINISHED, None)
+    result = centre.result(info.id)
+    assert result.joined is not None
+    assert result.joined.name == "joined.flac"
+    assert heard(result.joined).duration > 1
+    assert read_labels(result.joined).is_ai_generated
+    assert sorted(path.suffix for path in result.lines.iterdir()) == [".wav", ".wav"]
 
 
 def test_a_folder_with_other_things_in_it_is_refused(centre: JobCentre, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from kouji.subtitles import FORMATS, save_subtitles
 from kouji.types import Timing
 
 JOINED = "joined"
+MAX_WAV_SAMPLES = (1 << 31) - 1_000_000  # 4 GiB of 16 bits, less room for the tags: 24 h at 24 kHz
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,12 @@ def gather(
                 before_line()
                 return folder.sound(by_number[number])
 
+            format = _joined_format(options, placed, by_number[placed[0].number].sample_rate)
             write_joined(
-                folder.result / f"{JOINED}.{options.format}",
+                folder.result / f"{JOINED}.{format}",
                 placed,
                 sound_of,
-                format=options.format,
+                format=format,
                 tags=label_tags(f"{produce_id:08x}"),
                 lufs=options.lufs,
                 signer=signer,
@@ -74,6 +76,12 @@ def gather(
     except OSError as error:
         raise unwritable(error, folder.result) from error
     return Gathered(len(placed), sum(not line.is_spoken for line in lines))
+
+
+def _joined_format(options: JobOptions, placed: list[Placed], sample_rate: int) -> str:
+    """As asked for; FLAC where it is more than a WAV holds, which shows only when all is spoken."""
+    num_samples = max(item.start + item.seconds for item in placed) * sample_rate
+    return "flac" if options.format == "wav" and num_samples > MAX_WAV_SAMPLES else options.format
 
 
 def write_standing(folder: JobFolder, options: JobOptions) -> None:
@@ -99,7 +107,7 @@ def result_of(folder: JobFolder, options: JobOptions) -> JobResult:
     return JobResult(
         folder=folder.result,
         lines=folder.result / "lines",
-        joined=there(f"{JOINED}.{options.format}"),
+        joined=there(f"{JOINED}.{options.format}") or there(f"{JOINED}.flac"),
         manifest=there(NAME),
         subtitles={name: path for name, path in subtitles.items() if path},
     )
