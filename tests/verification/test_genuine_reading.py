@@ -17,10 +17,12 @@ from pypinyin import Style, lazy_pinyin
 
 from kouji.audio.load import load_audio
 from kouji.audio.vad import speech_spans
+from kouji.cli import run
 from kouji.errors import ConsentError
 from kouji.types import Audio, Samples
 from kouji.verification.challenges import Challenge
 from kouji.verification.consent import new_challenge, verify_challenge
+from kouji.voices import VoiceStore
 from kouji.voices.sample import sample_voice
 from kouji.voices.voice import hash_audio
 
@@ -97,3 +99,30 @@ def test_yesterdays_reading_and_another_voice_are_refused(
     almost = third.sentence.replace(words[-1], next(w for w in first.words if w not in words))
     told = reason_of(home_dir, third, read_aloud(tapes, almost), reference)
     assert told == "wrong_words"
+
+
+def test_the_commands_from_challenge_to_revocation(
+    home_dir: Path,
+    tapes: Path,
+    reference: Audio,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("KOUJI_CONSENT", "verify")
+    kept, read = tmp_path / "kept.wav", tmp_path / "read.wav"
+    soundfile.write(kept, reference.samples, RATE)
+    assert run(["voice", "challenge", "chen", "--language", "zh"]) == 0
+    sentence, number, *_ = capfd.readouterr().out.splitlines()
+    read.write_bytes(read_aloud(tapes, sentence))
+    said = ["--transcript", "烂米付外听活零杀年对", "--who", "Chen Wang"]
+    given = ["--challenge", number.removeprefix("id: "), "--consent-file", str(read)]
+    assert run(["voice", "add", "chen", str(kept), *said, *given]) == 0, capfd.readouterr().err
+    consent = VoiceStore(home_dir).get("chen").consent
+    assert consent is not None
+    assert (consent.kind, consent.who, consent.statement) == ("verified", "Chen Wang", sentence)
+    assert run(["voice", "revoke", "chen", "--reason", "asked"]) == 0
+    assert run(["say", "你好。", "--voice", "chen", "--out", str(tmp_path / "no.wav")]) != 0
+    assert "revoked" in capfd.readouterr().err
+    assert not (tmp_path / "no.wav").exists()
+    assert run(["audit", "verify"]) == 0
