@@ -16,7 +16,7 @@ import os
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,12 @@ def words_in(clip: SourceClip) -> list[Symbols]:
 
 
 def readings(
-    clips: Sequence[SourceClip], per_reading: int, min_phones: int, count: int
+    clips: Sequence[SourceClip], per_reading: int, min_phones: int, count: int, skip: int = 0
 ) -> Iterator[Reading]:
-    """Readings with six long words each, of utterances in a fixed random order."""
+    """Readings with six long words each, of utterances in a fixed random order.
+
+    skip: the first so many are left out: the limits were chosen on them
+    """
     rng = random.Random(4)
     by_speaker: dict[str, list[SourceClip]] = defaultdict(list)
     for clip in rng.sample(clips, len(clips)):
@@ -114,8 +117,11 @@ def readings(
         words = [word for clip in group for word in words_in(clip)]
         places = [place for place, word in enumerate(words) if len(word) >= min_phones]
         if len(places) >= NUM_WORDS and count:
-            count -= 1
             slots = tuple(sorted(rng.sample(places, NUM_WORDS)))
+            if skip:
+                skip -= 1
+                continue
+            count -= 1
             yield Reading(tuple(clip.path for clip in group), tuple(words), slots)
 
 
@@ -217,24 +223,55 @@ def balanced(clips: Sequence[SourceClip]) -> list[SourceClip]:
 Trials = tuple[NDArray[np.float64], NDArray[np.float64]]  # same speaker, others of the same sex
 
 
-def score_speakers(clips: Sequence[SourceClip]) -> dict[str, Trials]:
-    """Likeness of short references and readings, under each condition of the reading."""
+def score_speakers(
+    clips: Sequence[SourceClip],
+) -> tuple[dict[str, Trials], dict[str, dict[str, float]]]:
+    """Likeness of short references and readings, under each condition; and halves crossed."""
     whole = [load_audio(clip.path, sample_rate=RATE) for clip in clips]
     cut = [Audio(audio.samples[: round(REFERENCE_SECONDS * RATE)], RATE) for audio in whole]
     references = np.stack([embed(audio) for audio in cut])
     found: dict[str, Trials] = {}
+    halves: dict[str, dict[str, float]] = {}  # in the same conditions, which come first
     for name, change in CONDITIONS.items():
         table = references @ np.stack([embed(change(audio)) for audio in whole]).T
-        same, other = [], []
-        for i, one in enumerate(clips):
-            for j, two in enumerate(clips):
-                if i != j and one.speaker == two.speaker:
-                    same.append(table[i, j])
-                elif (one.gender, one.corpus) == (two.gender, two.corpus) and i != j:
-                    other.append(table[i, j])
-        found[name] = np.array(same, np.float64), np.array(other, np.float64)
+        found[name] = trials_of(table, clips, {clip.speaker for clip in clips})
+        halves = halves or crossed(table, clips)
         figures = speaker_rates(found[name], LIMITS["en"].speaker)
         print(name, figures, file=sys.stderr, flush=True)
+    return found, halves
+
+
+def trials_of(
+    table: NDArray[np.floating[Any]], clips: Sequence[SourceClip], among: Collection[str]
+) -> Trials:
+    """Likeness of (reference, reading) pairs of these speakers: own ones, and others' alike."""
+    same, other = [], []
+    for i, one in enumerate(clips):
+        for j, two in enumerate(clips):
+            if i == j or not {one.speaker, two.speaker} <= set(among):
+                continue
+            if one.speaker == two.speaker:
+                same.append(table[i, j])
+            elif (one.gender, one.corpus) == (two.gender, two.corpus):
+                other.append(table[i, j])
+    return np.array(same, np.float64), np.array(other, np.float64)
+
+
+def crossed(
+    table: NDArray[np.floating[Any]], clips: Sequence[SourceClip]
+) -> dict[str, dict[str, float]]:
+    """The limit of equal error of one half of the speakers, judged on the other; both ways."""
+    order = sorted({(clip.corpus, clip.gender, clip.speaker) for clip in clips})
+    halves = [{speaker for *_, speaker in order[first::2]} for first in (0, 1)]
+    trials = [trials_of(table, clips, half) for half in halves]
+    found = {}
+    for name, chosen, judged in (("first", 0, 1), ("second", 1, 0)):
+        limit = speaker_rates(trials[chosen], 0.0)["equal_error_limit"]
+        found[f"limit of the {name} half"] = {"limit": limit} | {
+            key: value
+            for key, value in speaker_rates(trials[judged], limit).items()
+            if key in ("pairs_same", "pairs_other", "false_reject", "false_accept")
+        }
     return found
 
 
@@ -305,6 +342,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=Path(default))
     parser.add_argument("--readings", type=int, default=120, help="of each kind")
+    parser.add_argument("--skip", type=int, default=0, help="readings the limits were chosen on")
     parser.add_argument("--plot", type=Path, default=None)
     options = parser.parse_args()
     clips = read_clips(options.shared / "corpus" / "speech")[1]
@@ -315,14 +353,17 @@ def main() -> None:
         return [clip for clip in among if clip.corpus in corpora]
 
     sets = {
-        "Chinese, sentences": ("zh", readings(of("aishell1", "aishell3"), 2, 4, options.readings)),
+        "Chinese, sentences": (
+            "zh",
+            readings(of("aishell1", "aishell3"), 2, 4, options.readings, options.skip),
+        ),
         "English, native": (
             "en",
-            readings(of("librispeech", among=held_out), 1, 6, options.readings),
+            readings(of("librispeech", among=held_out), 1, 6, options.readings, options.skip),
         ),
         "English, Chinese accent": ("en", readings(of("speechocean762"), 3, 5, options.readings)),
     }
-    speakers = score_speakers(balanced(held_out))
+    speakers, halves = score_speakers(balanced(held_out))
     words = {name: score_words(list(found), lang) for name, (lang, found) in sets.items()}
     words["Chinese, word by word"] = score_spliced(of("audio-cmn"), options.readings)
     facts: dict[str, Any] = {
@@ -335,8 +376,9 @@ def main() -> None:
         "speakers": {
             name: speaker_rates(trials, LIMITS["en"].speaker) for name, trials in speakers.items()
         },
+        "crossed": halves,
     }
-    for title in ("words", "speakers"):
+    for title in ("words", "speakers", "crossed"):
         for name, row in facts[title].items():
             print(f"{name:26}", *(f"{key} {value:.4g}" for key, value in row.items()), sep="  ")
     if options.plot:
