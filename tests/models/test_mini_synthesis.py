@@ -137,3 +137,13 @@ def test_segments_begin_and_end_in_silence(tiny_family: MiniFamily) -> None:
     wave = _wave(tiny_family, plan, 0)
     assert wave[0] == wave[-1] == 0
     assert np.abs(wave[:24]).max() < 0.25 * np.abs(wave).max()
+
+
+def test_loudness_is_scaled_by_exactly_the_wish(tiny_family: MiniFamily) -> None:
+    usual = _wave(tiny_family, _plan(tiny_family, TEXTS[0]), 1)
+    plan = _plan(tiny_family, TEXTS[0], Style(energy_db=6.0))
+    louder = _wave(tiny_family, plan, 1)
+    sounding = plan.gain.repeat_interleave(HOP_SAMPLES).numpy() > 0
+    inner = np.convolve(sounding, np.ones(2 * HOP_SAMPLES), "same") == 2 * HOP_SAMPLES
+    assert inner.any()
+    np.testing.assert_allclose(louder[inner], usual[inner] * 10 ** (6 / 20), rtol=1e-3, atol=1e-6)

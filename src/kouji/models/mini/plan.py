@@ -39,7 +39,7 @@ class Plan:
     log_f0:    (frames,) normalised; voicing: (frames,) logit
     pulses:    (frames * HOP_SAMPLES,) the voiced source
     speaker:   (channels,)
-    gain:      (frames,) added to the normalised log-mel: the wished loudness
+    gain:      (frames,) the wished loudness, in units of the normalised log-mel
     """
 
     sequence: PhoneSequence
@@ -160,7 +160,8 @@ def _styled(prosody: Tensor, sequence: PhoneSequence, style: Style) -> Tensor:
 def _frame_gain(sequence: PhoneSequence, style: Style, durations: Tensor) -> Tensor:
     """Wished loudness of each frame, (frames,), in units of the normalised log-mel.
 
-    Added to the mel as it is: asked through the decoder's energy input, 6 dB gave only 1.
+    It scales the samples: asked through the decoder's energy input, 6 dB gave only 1, and the
+    vocoder made 3 of 6 in its mel.
     """
     decibels = torch.from_numpy(sequence.energy_db) + style.energy_db
     decibels = decibels * torch.from_numpy(~_SILENT[sequence.symbols])

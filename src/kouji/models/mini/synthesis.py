@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kouji.models.mini.config import HOP_SAMPLES
-from kouji.models.mini.excitation import noise
+from kouji.models.mini.config import HOP_SAMPLES, MEL_STD
+from kouji.models.mini.excitation import noise, to_samples
 from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.plan import Plan
 from kouji.models.mini.refine import refine
@@ -70,8 +70,8 @@ class Networks:
         ).chunk(2)
         mel = torch.cat([narrow[..., :CROSSOVER_BAND], full[..., CROSSOVER_BAND:]], dim=-1)
         return [
-            row[start - a : end - a] + plan.gain[start:end, None]
-            for row, plan, (start, end), (a, _) in zip(mel, plans, spans, wide, strict=True)
+            row[start - a : end - a]
+            for row, (start, end), (a, _) in zip(mel, spans, wide, strict=True)
         ]
 
     def vocode(
@@ -105,7 +105,8 @@ class Networks:
         )
         mel = _stack(list(mels)).to(self.dtype)
         raw = self.vocoder(mel, mask.to(self.dtype), pulses, hiss, pitch)
-        wave = raw.cpu().numpy()
+        gain = torch.exp(_stack([plan.gain[a:b] for plan, (a, b) in cut]) * MEL_STD)
+        wave = (raw * to_samples(gain)).cpu().numpy()
         return [
             _faded(row[: (end - start) * HOP_SAMPLES], plan, start, end)
             for row, (plan, (start, end)) in zip(wave, cut, strict=True)
