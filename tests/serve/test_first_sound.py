@@ -117,12 +117,14 @@ class HeldBack:
 
     def __init__(self, stream: Any, more: asyncio.Event) -> None:
         self._stream, self._more = stream, more
+        self.num_chunks = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     async def __aiter__(self) -> AsyncIterator[SpeechChunk]:
         async for chunk in self._stream:
+            self.num_chunks += 1
             yield chunk
             await self._more.wait()
 
@@ -149,6 +151,46 @@ def test_bytes_arrive_while_the_server_still_speaks(
         assert live.service.gate.num_inside == 1
         live.call(go_on())
         assert sum(map(len, pieces)) > len(first)
+
+
+SENTENCE = "One sentence that is long enough for several pieces of sound to be made of it."
+TTS = {"text": SENTENCE, "text_lang": "en", "ref_audio_path": "sample", "prompt_lang": "en"}
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/tts", {"json": {**TTS, "streaming_mode": 1}}),
+        ("/tts", {"json": {**TTS, "streaming_mode": 2}}),
+        ("/tts", {"json": {**TTS, "streaming_mode": "true", "media_type": "raw"}}),
+        ("/inference_sft", {"data": {"tts_text": SENTENCE, "spk_id": "sample"}}),
+        ("/v1/audio/speech", {"json": {"input": SENTENCE, "response_format": "pcm"}}),
+    ],
+)
+def test_every_dialect_sends_a_sentence_before_it_is_whole(
+    live: Live, monkeypatch: pytest.MonkeyPatch, path: str, asked: dict[str, Any]
+) -> None:
+    tts, more = live.service.models.get(), asyncio.Event()
+    speak, held = tts.stream, []
+
+    def hold_back(*arguments: Any, **options: Any) -> HeldBack:
+        held.append(HeldBack(speak(*arguments, **options), more))
+        return held[-1]
+
+    monkeypatch.setattr(tts, "stream", hold_back)
+
+    async def go_on() -> None:
+        more.set()
+
+    with live.client() as client, client.stream("POST", path, **asked) as answer:
+        pieces = answer.iter_raw()
+        first = 0
+        while first < 1000:  # past a header
+            first += len(next(pieces))
+        assert live.service.gate.num_inside == 1
+        live.call(go_on())
+        assert sum(map(len, pieces)) > 0
+    assert held[0].num_chunks > 1  # of one sentence
 
 
 @pytest.mark.parametrize(

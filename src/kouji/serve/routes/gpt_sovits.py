@@ -180,7 +180,9 @@ def _call(body: TtsBody, chosen: Chosen, voice: Voice, language: str | None) -> 
         speed=body.speed_factor,
         seed=body.chosen_seed(),
         language=language,
-        in_chunks=body.streaming > 1,
+        # Mode 1 asks for whole segments because those of GPT-SoVITS sound best; where chunks joined
+        # are the whole, its listener need not wait for them.
+        in_chunks=body.streaming > (0 if chosen.is_substitute else 1),
         options=SpeakOptions(sampling=wishes, text=body.text_options()),
         warnings=body.warnings(is_substitute=chosen.is_substitute),
     )
