@@ -24,7 +24,7 @@ def test_one_more_than_seats_and_queue_is_refused() -> None:
         await settle()
         assert (gate.num_inside, gate.num_waiting, gate.is_full) == (2, 3, True)
         with pytest.raises(Overloaded) as refused:
-            await gate.enter("b")
+            await gate.enter("a")
         assert refused.value.retry_after >= 1
         seats[0].leave()
         seats[0].leave()  # again is harmless
@@ -36,6 +36,51 @@ def test_one_more_than_seats_and_queue_is_refused() -> None:
             (await task).leave()
         assert (gate.num_inside, gate.num_waiting) == (0, 0)
         await gate.empty()
+
+    asyncio.run(scene())
+
+
+def test_a_full_queue_makes_room_for_who_waits_least() -> None:
+    async def scene() -> None:
+        gate = Gate(1, 4)
+        seat = await gate.enter("greedy")
+        greedy = [asyncio.ensure_future(gate.enter("greedy")) for _ in range(4)]
+        await settle()
+        gate.check("modest")  # the door lets it come
+        modest = [asyncio.ensure_future(gate.enter("modest")) for _ in range(2)]
+        await settle()
+        assert gate.num_waiting == 4
+        for late in (greedy[3], greedy[2]):
+            with pytest.raises(Overloaded):
+                await late
+        for client in ("greedy", "modest"):  # neither may push the other out now
+            with pytest.raises(Overloaded):
+                gate.check(client)
+            with pytest.raises(Overloaded):
+                await gate.enter(client)
+        seat.leave()
+        for task in (greedy[0], modest[0], greedy[1], modest[1]):
+            (await task).leave()
+        assert (gate.num_inside, gate.num_waiting) == (0, 0)
+
+    asyncio.run(scene())
+
+
+def test_who_leaves_in_the_moment_it_is_pushed_out_frees_no_seat() -> None:
+    async def scene() -> None:
+        gate = Gate(1, 2)
+        seat = await gate.enter("greedy")
+        greedy = [asyncio.ensure_future(gate.enter("greedy")) for _ in range(2)]
+        await settle()
+        modest = asyncio.ensure_future(gate.enter("modest"))
+        await asyncio.sleep(0)
+        greedy[1].cancel()
+        await settle()
+        assert (gate.num_inside, gate.num_waiting) == (1, 2)
+        seat.leave()
+        (await greedy[0]).leave()
+        (await modest).leave()
+        assert (gate.num_inside, gate.num_waiting) == (0, 0)
 
     asyncio.run(scene())
 

@@ -2,7 +2,9 @@
 
 Beyond the queue a request is refused at once, before anything is read or computed for it, so
 that those inside keep their speed. Waiting callers take turns, each with its oldest request
-first. Lives on one event loop; knows no HTTP.
+first. One caller may fill the whole queue, but not against others: a full queue makes room for
+who waits least by refusing the newest request of who waits most. Lives on one event loop; knows
+no HTTP.
 """
 
 from __future__ import annotations
@@ -69,20 +71,40 @@ class Gate:
         rounds = (self.num_waiting + 1) / self.seats
         return min(_LONGEST_RETRY_SECONDS, max(1, math.ceil(rounds * self._mean_seconds)))
 
-    def check(self) -> None:
+    def check(self, client: str = "") -> None:
         """Refuse before anything is read, where entering would be refused.
 
         raises: Overloaded
         """
         if self._is_closed:
             raise Overloaded("the server is shutting down", retry_after=self.retry_after())
-        if self.is_full:
-            raise Overloaded(
-                "the server has as many requests as it takes",
-                seen=f"{self.num_inside} at work, {self.num_waiting} waiting",
-                retry_after=self.retry_after(),
-                cure="send the request again later",
-            )
+        if self.is_full and self._greediest(client) is None:
+            raise self._refusal()
+
+    def _refusal(self) -> Overloaded:
+        return Overloaded(
+            "the server has as many requests as it takes",
+            seen=f"{self.num_inside} at work, {self.num_waiting} waiting",
+            retry_after=self.retry_after(),
+            cure="send the request again later",
+        )
+
+    def _greediest(self, client: str) -> str | None:
+        """Who waits with the most requests, if one more of this client would still be fewer."""
+        greediest = max(self._waiting, key=lambda each: len(self._waiting[each]), default=None)
+        if greediest is None:
+            return None
+        num_own = len(self._waiting.get(client, ()))
+        return greediest if num_own + 1 < len(self._waiting[greediest]) else None
+
+    def _make_room(self, client: str) -> None:
+        """In a full queue, refuse the newest request of who waits with the most."""
+        greediest = self._greediest(client) if self.is_full else None
+        if greediest is not None:
+            turn = self._waiting[greediest].pop()
+            self.num_waiting -= 1
+            if not turn.done():
+                turn.set_exception(self._refusal())
 
     async def empty(self) -> None:
         """Return when nobody is inside; whoever waits gets in before that."""
@@ -92,9 +114,11 @@ class Gate:
         """Wait for a seat, in turn with other clients.
 
         seconds: to wait at most; None for ever
-        raises:  Overloaded at once if there is no room to wait, DeadlineExceeded
+        raises:  Overloaded at once if there is no room to wait, or later if a client that waits
+                 less needs the room; DeadlineExceeded
         """
-        self.check()
+        self.check(client)
+        self._make_room(client)
         if self.num_inside >= self.seats or self._waiting:
             try:
                 async with asyncio.timeout(seconds):
@@ -117,10 +141,10 @@ class Gate:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._release()  # the seat came in the very moment the caller left
-            else:
+            if not turn.done() or turn.cancelled():
                 self._forget(client, turn)
+            elif turn.exception() is None:
+                self._release()  # the seat came in the very moment the caller left
             raise
 
     def _forget(self, client: str, turn: asyncio.Future[None]) -> None:

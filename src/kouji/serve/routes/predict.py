@@ -123,7 +123,7 @@ async def _read(service: Service, data: list[Any], caller: Caller, *, strict: bo
     if len(manner) > _MAX_MANNER:
         raise UsageError("data[3] is too long", allowed=f"{_MAX_MANNER} characters")
     caller.require("speak")
-    service.gate.check()
+    service.gate.check(caller.id)
     warnings: tuple[str, ...] = ()
     if len(data) > _NUM_VALUES:
         warnings += (f"{len(data) - _NUM_VALUES} further values were passed over",)
