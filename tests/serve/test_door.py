@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,22 @@ def test_an_origin_the_operator_named_may_call(
         refused = client.post("/v1/audio/speech", json=SPEECH, headers=ours)
         assert refused.status_code == 401  # a page may read why
         assert refused.headers["Access-Control-Allow-Origin"] == ours["Origin"]
+
+
+def test_an_origin_that_is_none_is_foreign(client: httpx.Client) -> None:
+    assert client.get("/v1/models", headers={"Origin": "http://["}).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/livez", "/v1/models", "/nothing"])
+def test_cookies_no_standard_allows_are_not_read(live: Live, path: str) -> None:
+    """Python's reader needs the square of their length, on the event loop and for anybody."""
+    cookie = 'a="' + '\\"' * 20_000 + '"; kept=1'
+    with Wire(live) as wire:
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n"
+        began = time.process_time()
+        wire.send(head.encode())
+        assert wire.answer().status in (200, 404)
+        assert time.process_time() - began < 5.0  # of computing, not of waiting: it was 6 and more
 
 
 def test_no_page_is_welcome_by_default(client: httpx.Client) -> None:

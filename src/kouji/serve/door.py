@@ -119,18 +119,22 @@ class Door:
             raise Overloaded("the server is shutting down", retry_after=max(1.0, wait))
         admission = self._service.admission
         if not admission.needs_key:
+            self._check_name(connection)
+        if not admission.needs_key or place is None:
+            # What is mounted beside our routes knows its callers by a cookie, which a browser
+            # also sends for other pages of this machine, and gets in answer to their forms.
             self._check_page(connection, place)
         if place is None or not place.is_closed:
             return
         caller = self._service.identify(bearer_of(connection))
         current().key_id = caller.id
         if place.takes_seat:
-            self._service.gate.check()
+            self._service.gate.check(caller.id)
         admission.quotas.count_request(caller)  # last: what is refused for us is not counted
         scope[CALLER] = caller
 
-    def _check_page(self, connection: HTTPConnection, place: Place | None) -> None:
-        """Where nobody needs a key, only this machine's own pages and programs come in."""
+    def _check_name(self, connection: HTTPConnection) -> None:
+        """Where nobody needs a key, no name that was pointed here counts."""
         headers = connection.headers
         if self._is_local and not is_local_name(headers.get("host", "localhost")):
             raise NotAllowed(
@@ -139,6 +143,10 @@ class Door:
                 allowed="localhost, 127.0.0.1",
                 cure="ask the operator for a key",
             )
+
+    def _check_page(self, connection: HTTPConnection, place: Place | None) -> None:
+        """Where no key is sent along, only the server's own pages and programs come in."""
+        headers = connection.headers
         is_visit = (
             headers.get("sec-fetch-mode") == "navigate"
             and connection.scope.get("method") == "GET"

@@ -48,17 +48,26 @@ def is_foreign_page(headers: Mapping[str, str], origins: tuple[str, ...]) -> boo
     headers: of the request, with names in lower case
     origins: as the setting `cors_origins` lists them
     """
-    origin = headers.get("origin")
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if origin is not None:
         if origin in origins or "*" in origins:
             return False
-        return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
-    return headers.get("sec-fetch-site", "none") in ("cross-site", "same-site")
+        # No page can write the second header; it also holds behind a proxy with another Host.
+        is_ours = _authority_of(origin) == headers.get("host", "").lower() or site == "same-origin"
+        return not is_ours
+    return site in ("cross-site", "same-site")
 
 
 def listed(setting: str) -> tuple[str, ...]:
     """The parts of a setting that is a list separated by commas."""
     return tuple(part.strip() for part in setting.split(",") if part.strip())
+
+
+def _authority_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _host_of(host_header: str) -> str:
