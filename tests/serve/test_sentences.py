@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -62,6 +64,21 @@ def test_a_sentence_without_end_is_cut_between_words() -> None:
     found = buffer.add("word " * 200)
     assert all(len(each) <= MAX_CHARACTERS and each.endswith(" ") for each in found)
     assert "".join(found) + buffer.flush() == "word " * 200
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 2000 + " x. A" * 400, "。" * 4000, "a. " * 1300, "<a" + "-a" * 2000, "…" * 4000]
+)
+def test_a_hostile_text_costs_few_steps(text: str) -> None:
+    """A socket's texts are cut on the event loop; the first took 19 s there."""
+    script = (
+        "import sys, resource\n"
+        "from kouji.serve.sentences import SentenceBuffer\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (10, 10))\n"
+        f"text, buffer = {text!r}, SentenceBuffer()\n"
+        "assert ''.join(buffer.add(text)) + buffer.flush() == text\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_half_a_character_alone_is_replaced() -> None:

@@ -8,6 +8,7 @@ or added: what comes out, joined, is what came in. Knows letters; what the marks
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 MAX_CHARACTERS = 400  # of a sentence that does not end; then a comma or a blank will do
 _SURE_ENDS = "。！？\n"
@@ -18,7 +19,8 @@ _ABBREVIATIONS = frozenset(
     "mr mrs ms dr prof st no vs etc e.g i.e u.s a.m p.m jr sr inc ltd fig vol approx dept".split()
 )
 _HIGH, _LOW = "\ud800", "\udc00"
-_TAG = re.compile(r"</?([a-z][a-z-]*)[^<>]*?(/?)>", re.IGNORECASE)
+_TAG = re.compile(r"</?([a-z][a-z-]*)(?![a-z-])[^<>]*?(/?)>", re.IGNORECASE)
+_AFTER = re.compile(r"[\"'”’)\]]*\s+(\S)")  # an end of a sentence: closing quotes, then a word
 
 
 class SentenceBuffer:
@@ -49,9 +51,12 @@ class SentenceBuffer:
         text = self._text
         if "<speak".startswith(text.lstrip()[:6]) and text.strip():
             return 0  # SSML is one document
-        closed = _outside_marks(text)
-        for place, char in enumerate(text):
-            if closed[place] and _ends_here(text, place, char) and _has_sound(text[: place + 1]):
+        closed: list[bool] = []
+        has_sound = False
+        for place, is_outside in enumerate(_outside_marks(text)):
+            closed.append(is_outside)
+            has_sound = has_sound or text[place].isalnum()
+            if is_outside and has_sound and _ends_here(text, place, text[place]):
                 end = _behind(text, place + 1)
                 if end < len(text) or text[end - 1] in _SURE_ENDS:
                     return end
@@ -66,14 +71,21 @@ class SentenceBuffer:
 def _ends_here(text: str, place: int, char: str) -> bool:
     if char in _SURE_ENDS or char in _ENDS:
         return True
-    if char != "." or not re.match(r"[\"'”’)\]]*\s+\S", text[place + 1 :]):
+    after = _AFTER.match(text, place + 1) if char == "." else None
+    if after is None:
         return False
-    word = re.search(r"\S*$", text[:place])
-    before = (word.group() if word else "").lstrip("(\"'“‘[").lower()
+    before = _word_before(text, place).lstrip("(\"'“‘[").lower()
     is_short = before in _ABBREVIATIONS or re.fullmatch(r"[^\W\d_](\.[^\W\d_])*", before)
     is_number = before.isdigit() and text[:place].strip() == before  # "1. First" is no sentence
-    after = re.match(r"[\"'”’)\]]*\s+(\S)", text[place + 1 :])
-    return not (is_short or is_number or (after and after.group(1).islower()))
+    return not (is_short or is_number or after.group(1).islower())
+
+
+def _word_before(text: str, place: int) -> str:
+    """What stands before a place without a blank; searching for it would take much longer."""
+    start = place
+    while start and not text[start - 1].isspace():
+        start -= 1
+    return text[start:place]
 
 
 def _behind(text: str, place: int) -> int:
@@ -87,18 +99,16 @@ def _behind(text: str, place: int) -> int:
     return place
 
 
-def _has_sound(text: str) -> bool:
-    return any(char.isalnum() for char in text)
+def _outside_marks(text: str) -> Iterator[bool]:
+    """For each character, whether it stands in no bracket mark, tag, or stretch between tags.
 
-
-def _outside_marks(text: str) -> list[bool]:
-    """For each character, whether it stands in no bracket mark, tag, or stretch between tags."""
-    outside = [True] * len(text)
+    One after the other, since most of a long text is looked at again behind its first sentence.
+    """
     depth, place, open_tags = 0, 0, 0
     while place < len(text):
         char = text[place]
         if char == "\\":
-            outside[place : place + 2] = [not (depth or open_tags)] * len(text[place : place + 2])
+            yield from [not (depth or open_tags)] * len(text[place : place + 2])
             place += 2
             continue
         tag = _TAG.match(text, place) if char == "<" else None
@@ -106,16 +116,15 @@ def _outside_marks(text: str) -> list[bool]:
             is_end = tag.group().startswith("</")
             if not tag.group(2):
                 open_tags = max(0, open_tags + (-1 if is_end else 1))
-            outside[place : tag.end()] = [False] * (tag.end() - place)
+            yield from [False] * (tag.end() - place)
             place = tag.end()
             continue
         if char == "<" and re.match(r"<[/a-z]", text[place : place + 2] or "<a", re.IGNORECASE):
-            outside[place:] = [False] * (len(text) - place)  # a tag that is not all there yet
-            break
+            yield from [False] * (len(text) - place)  # a tag that is not all there yet
+            return
         depth = max(0, depth + (char == "[") - (char == "]"))
-        outside[place] = depth == 0 and open_tags == 0 and char != "]"
+        yield depth == 0 and open_tags == 0 and char != "]"
         place += 1
-    return outside
 
 
 def _joined(text: str) -> str:
