@@ -6,16 +6,20 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import av
+import httpx
 import numpy as np
 import openai
 import pytest
 import soundfile
 from live_server import Live
+from wire import Wire
 
 from kouji.audio.labels import read_labels
+from kouji.config import Settings
 
 FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
 TEXT = "Good morning. 今天天气很好。 This is the last sentence."
@@ -213,3 +217,33 @@ def test_unknown_fields_are_told(ai: openai.OpenAI) -> None:
         model="tts-1", voice={"id": "sample"}, input="Hi.", extra_body={"sede": 4}
     )
     assert "sede" in answer.response.headers["X-Kouji-Warnings"]
+
+
+def test_the_client_comes_again_when_it_was_told_to(
+    serve: Callable[[Settings], Live], settings: Settings
+) -> None:
+    live = serve(replace(settings, serve_seats=1, serve_queue=1))
+    seat = live.call(live.service.gate.enter("somebody"))
+    told: list[tuple[int, str | None]] = []
+
+    def note(answer: httpx.Response) -> None:
+        told.append((answer.status_code, answer.headers.get("Retry-After")))
+        live.server.loop.call_soon_threadsafe(seat.leave)
+
+    with (
+        Wire(live) as waits,
+        httpx.Client(event_hooks={"response": [note]}) as http,
+        openai.OpenAI(api_key="x", base_url=f"{live.url}/v1", http_client=http) as client,
+    ):
+        waits.post("/v1/audio/speech", {"input": "Hi.", "response_format": "pcm"})
+        live.call(_is_waiting(live))
+        sound = client.audio.speech.create(model="tts-1", voice="alloy", input="Hi.")
+        assert waits.answer().status == 200
+    assert [status for status, _ in told] == [503, 200]
+    assert int(told[0][1] or 0) >= 1
+    assert len(sound.content) > 500
+
+
+async def _is_waiting(live: Live) -> None:
+    while not live.service.gate.num_waiting:
+        await asyncio.sleep(0.001)
