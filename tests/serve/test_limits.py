@@ -63,6 +63,25 @@ def test_a_form_has_the_same_limit(client: httpx.Client) -> None:
     assert answer.status_code == 413
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [("application/json", b'{"a":[' + b"0," * 200_001 + b"0]}"),
+     ("application/x-www-form-urlencoded", b"input=" + b"%41" * 200_001),
+     ("application/x-www-form-urlencoded", b"&" * 200_001)],
+)  # fmt: skip
+def test_values_of_a_body(
+    serve: Callable[[Settings], Live], settings: Settings, kind: str, body: bytes
+) -> None:
+    """A body of commas keeps the event loop for seconds, so it is not read to its end."""
+    live = serve(replace(settings, max_body_mb=10.0))
+    with live.client(headers={"Content-Type": kind}) as client:
+        for path in ("/v1/audio/speech", "/tts"):
+            answer = client.post(path, content=body)
+            assert answer.status_code == 413, answer.text
+            assert "too many values" in answer.text
+            assert "too many values" not in client.post(path, content=body[:-10]).text
+
+
 def test_a_huge_body_is_refused_by_what_it_declares(live: Live) -> None:
     with Wire(live) as wire:
         wire.send(

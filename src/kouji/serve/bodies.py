@@ -22,7 +22,12 @@ from kouji.serve.record import current
 from kouji.serve.refusing import refuse
 
 _MEGABYTE = 1_000_000
+# What separates values in JSON, and fields in forms that are not multipart: they are read on the
+# event loop, which ten megabytes of commas would keep for seconds.
+_SEPARATORS = b",&%"
+_MOST_VALUES, _MOST_LISTED = 200_000, 1_000_000  # where a seat is taken; else, as for jobs
 _ABORT_SECONDS = 1.0  # until the system has told that a connection is gone
+_TOO_MANY = Problem(413, "invalid_request_error", "too_large", "the body holds too many values")
 _SLOW = Problem(408, "invalid_request_error", "body_timeout", "the body came too slowly")
 
 
@@ -41,8 +46,9 @@ class Bodies:
         if int(declared) > self._most_bytes if declared.isdigit() else True:
             await refuse(self._too_large(declared.decode("latin-1")), scope, receive, send)
             return
-        bounded = _Bounded(receive, send, self._most_bytes, self._settings.body_seconds)
         place: Place | None = scope.get(PLACE)
+        bounded = _Bounded(receive, send, self._most_bytes, self._settings.body_seconds)
+        bounded.values_left = self._most_values(scope, place)
         seconds = self._settings.request_seconds if place and place.takes_seat else None
         is_late = False
         try:
@@ -55,6 +61,12 @@ class Bodies:
         except _Ended:
             pass
         await self._tell(bounded, is_late, scope, receive, send)
+
+    def _most_values(self, scope: Scope, place: Place | None) -> int:
+        kind = dict(scope["headers"]).get(b"content-type", b"").lower()
+        if kind.startswith(b"multipart/"):
+            return self._most_bytes  # sound may hold any bytes, and parts are counted elsewhere
+        return _MOST_VALUES if place is not None and place.takes_seat else _MOST_LISTED
 
     async def _tell(
         self, bounded: _Bounded, is_late: bool, scope: Scope, receive: Receive, send: Send
@@ -79,7 +91,7 @@ class Bodies:
             )
         if bounded.problem is not None and not bounded.has_started:
             problem = bounded.problem
-            if problem.status == 413:
+            if problem.status == 413 and problem is not _TOO_MANY:
                 problem = self._too_large(f"more than {self._most_bytes}")
             await refuse(problem, scope, receive, send, is_read=bounded.is_read)
 
@@ -104,6 +116,7 @@ class _Bounded:
     def __init__(self, receive: Receive, send: Send, most_bytes: int, seconds: float) -> None:
         self._receive, self._send = receive, send
         self._left, self._until = most_bytes, time.monotonic() + seconds
+        self.values_left = most_bytes
         self.is_read = self.has_started = self.is_complete = False
         self.problem: Problem | None = None
 
@@ -123,6 +136,11 @@ class _Bounded:
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             self.problem = Problem(413, "invalid_request_error", "too_large", "")
+            raise _Ended
+        body = message.get("body", b"")
+        self.values_left -= sum(body.count(sign) for sign in _SEPARATORS)
+        if self.values_left < 0:
+            self.problem = _TOO_MANY
             raise _Ended
         self.is_read = not message.get("more_body", False)
         return message
