@@ -105,6 +105,34 @@ def test_an_upload_is_read_by_its_sender_alone(live: Live, visitor_client: httpx
         assert nobody.get(f"/gradio_api/file={path}").status_code == 401
 
 
+@pytest.mark.parametrize("where", ["home", "foreign address"])
+def test_a_call_names_only_files_its_browser_has_sent(
+    live: Live, visitor_client: httpx.Client, where: str
+) -> None:
+    """Gradio would copy or fetch them before our handler is asked."""
+    secret = live.service.settings.home / "keys-of-others.json"
+    secret.write_text("secret")
+    path = str(secret) if where == "home" else "http://example.com/x.wav"
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    for data in ([file], [[file]], [{"a": file}], [{**file, "path": ["x"]}]):
+        call = {"data": data, "fn_index": 0, "session_hash": "x"}
+        assert visitor_client.post("/gradio_api/queue/join", json=call).status_code == 404
+    (own,) = visitor_client.post("/gradio_api/upload", files={"files": ("a.txt", b"mine")}).json()
+    call["data"] = [{**file, "path": own}]
+    assert visitor_client.post("/gradio_api/queue/join", json=call).status_code == 200
+
+
+def test_another_page_cannot_sign_anybody_in(keyed: tuple[Live, KeyRing]) -> None:
+    live, ring = keyed
+    _, key = ring.add("of-an-attacker", ("speak",))
+    with live.client() as client:
+        for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "same-site"}):
+            answer = client.post("/studio/login", data={"key": key}, headers=headers)
+            assert (answer.status_code, dict(client.cookies)) == (403, {})
+        own = {"Origin": live.url, "Sec-Fetch-Site": "same-origin"}
+        assert client.post("/studio/login", data={"key": key}, headers=own).status_code == 303
+
+
 def test_uploads_are_limited(live: Live, visitor_client: httpx.Client) -> None:
     most = int(live.service.settings.max_body_mb * 1e6)
     answer = visitor_client.post("/gradio_api/upload", files={"files": ("a", bytes(most + 1))})

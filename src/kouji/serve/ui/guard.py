@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -110,6 +111,13 @@ class Guard:
         if name == "/config" or name in _CALLED:
             if name == "upload":
                 send, scope = _noting_uploads(send, session), uncompressed(scope)
+            elif name == "queue/join":
+                body = await Request(scope, receive).body()
+                if not _names_only(body, session):
+                    return JSONResponse(
+                        {"error": {"message": "not found", "code": "not_found"}}, 404
+                    )
+                receive = _read_already(body, receive)
             await studio(scope, receive, send)
         elif name.startswith(_HEARTBEAT):
             try:
@@ -136,6 +144,38 @@ def _noting_uploads(send: Send, session: Session) -> Send:
         await send(message)
 
     return noting
+
+
+def _names_only(body: bytes, session: Session) -> bool:
+    """Every file a call names was sent by this session.
+
+    Gradio copies any other that the server may read, and fetches what has an address, before the
+    handler is asked.
+    """
+    try:
+        waiting = [json.loads(body)]
+    except (ValueError, RecursionError):
+        return False
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            path = value.get("path")
+            if path is not None and not (isinstance(path, str) and path in session.uploads):
+                return False
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return True
+
+
+def _read_already(body: bytes, receive: Receive) -> Receive:
+    """The body once more, then whatever comes."""
+    pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return again
 
 
 def _paths(body: bytes) -> list[str]:
