@@ -36,7 +36,8 @@ DENOISE_BELOW_DB = 20.0  # "auto" denoises below this SNR
 GOOD_SNR_DB = 15.0
 GOOD_BANDWIDTH_HZ = 5000.0
 CONTEXT_SECONDS = 60.0  # around the best part: what noise is measured on; bounds the memory
-LOAD_MARGIN = 4  # files this many times over the limit are not even decoded
+HIGHEST_RATE = 48_000  # Hz; voices have nothing above, and memory has an end
+LOAD_MARGIN = 2  # files this many times over the limit are not even decoded
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,9 @@ def load_reference(
     in_memory = isinstance(source, (Audio, np.ndarray))
     limit = math.inf if in_memory else LOAD_MARGIN * rules.max_seconds
     try:
-        return load_audio(source, max_seconds=limit, array_rate=array_rate)
+        return load_audio(
+            source, max_seconds=limit, array_rate=array_rate, highest_rate=HIGHEST_RATE
+        )
     except AudioTooLong as error:
         refusal = _refusal(
             "too_long", error.what, str(error.seen), f"at most {rules.max_seconds:g} s"

@@ -48,6 +48,7 @@ def load_audio(
     sample_rate: int | None = None,
     max_seconds: float = 3600.0,
     array_rate: int | None = None,
+    highest_rate: int | None = None,
 ) -> Audio:
     """Load mono audio; several channels become their mean.
 
@@ -57,6 +58,8 @@ def load_audio(
     sample_rate: Hz wanted; None keeps the source's rate
     max_seconds: longer sources are refused, by their header or while decoding
     array_rate:  Hz of an array source, used for nothing else
+    highest_rate: Hz that a file or its bytes are brought down to while they are decoded, where
+                 sample_rate says nothing: a small file of a high rate unpacks to gigabytes
     returns:     at least two finite samples
     raises:      UnreadableAudio for files and bytes that give no sane audio, AudioError for
                  arrays and arguments
@@ -73,11 +76,11 @@ def load_audio(
         _check_count(len(audio.samples), AudioError)
         return audio
     if isinstance(source, (str, Path)):
-        return _from_path(Path(source), sample_rate, max_seconds)
+        return _from_path(Path(source), sample_rate, max_seconds, highest_rate)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _decode(io.BytesIO(bytes(source)), sample_rate, max_seconds)
+        return _decode(io.BytesIO(bytes(source)), sample_rate, max_seconds, highest_rate)
     if hasattr(source, "read"):
-        return _decode(io.BytesIO(_read_stream(source)), sample_rate, max_seconds)
+        return _decode(io.BytesIO(_read_stream(source)), sample_rate, max_seconds, highest_rate)
     raise AudioError(
         "this cannot be loaded as audio",
         seen=type(source).__name__,
@@ -85,11 +88,13 @@ def load_audio(
     )
 
 
-def _from_path(path: Path, sample_rate: int | None, max_seconds: float) -> Audio:
+def _from_path(
+    path: Path, sample_rate: int | None, max_seconds: float, highest_rate: int | None
+) -> Audio:
     """Load a regular file; errors name it, since callers load thousands."""
     with _open_regular(path) as file:
         try:
-            return _decode(file, sample_rate, max_seconds)
+            return _decode(file, sample_rate, max_seconds, highest_rate)
         except UnreadableAudio as error:
             what = f"cannot use {path.name!r}: {error.what}"
             raise type(error)(
@@ -135,7 +140,9 @@ def _read_stream(file: BinaryIO) -> bytes:
     return data
 
 
-def _decode(file: BinaryIO, sample_rate: int | None, max_seconds: float) -> Audio:
+def _decode(
+    file: BinaryIO, sample_rate: int | None, max_seconds: float, highest_rate: int | None
+) -> Audio:
     num_bytes = file.seek(0, io.SEEK_END)
     if num_bytes == 0:
         raise NoSound(
@@ -154,7 +161,8 @@ def _decode(file: BinaryIO, sample_rate: int | None, max_seconds: float) -> Audi
         )
     if decoding.num_frames is not None:
         _check_duration(decoding.num_frames, decoding.sample_rate, max_seconds)
-    target_rate = sample_rate or decoding.sample_rate
+    own_rate = min(decoding.sample_rate, highest_rate or decoding.sample_rate)
+    target_rate = sample_rate or own_rate
     blocks = _checked_blocks(decoding.blocks, decoding.sample_rate, max_seconds)
     return Audio(_collect(blocks, Resampler(decoding.sample_rate, target_rate)), target_rate)
 

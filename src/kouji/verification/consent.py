@@ -118,11 +118,12 @@ def verify_challenge(
 
 def _load_reading(recording: bytes) -> Audio:
     """The recording from its first to its last speech."""
+    from kouji.audio.clean import HIGHEST_RATE
     from kouji.audio.load import load_audio
     from kouji.audio.vad import speech_spans
 
     try:
-        audio = load_audio(recording, max_seconds=3600.0)
+        audio = load_audio(recording, max_seconds=600.0, highest_rate=HIGHEST_RATE)
     except AudioError as error:
         raise ConsentError(
             "the recording of the sentence cannot be read", reason="unreadable", seen=error

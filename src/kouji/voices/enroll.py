@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SLACK_SECONDS = 0.5  # by which two counts of the same speech may differ; a word is longer
 MIN_CONSENT_SECONDS = 1.0  # of speech: enough for "I agree"
+MAX_CONSENT_SECONDS = 600.0
 
 
 def reference_rules(settings: Settings) -> ReferenceRules:
@@ -105,10 +106,12 @@ def examine(source: Path, settings: Settings) -> QualityReport:
 
 def require_speech(recording: bytes, origin: str) -> None:
     """Raise ConsentError if nobody speaks in a consent recording."""
+    from kouji.audio.clean import HIGHEST_RATE
     from kouji.audio.load import load_audio
     from kouji.audio.vad import speech_spans
 
-    seconds = sum(end - start for start, end in speech_spans(load_audio(recording)))
+    audio = load_audio(recording, max_seconds=MAX_CONSENT_SECONDS, highest_rate=HIGHEST_RATE)
+    seconds = sum(end - start for start, end in speech_spans(audio))
     if seconds < MIN_CONSENT_SECONDS:
         raise ConsentError(
             f"nobody speaks in the consent recording {origin}",

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kouji.audio.clean import HIGHEST_RATE
 from kouji.audio.labels import Labels, read_labels
 from kouji.audio.load import load_audio
 from kouji.audio.watermark import Detection, detect
@@ -62,7 +63,8 @@ def inspect(
     max_seconds:   a longer recording is refused
     raises:        UnreadableAudio; OSError where the audit file is there but cannot be read
     """
-    detection = detect(load_audio(source, max_seconds=max_seconds), search_speeds=search_speeds)
+    audio = load_audio(source, max_seconds=max_seconds, highest_rate=HIGHEST_RATE)
+    detection = detect(audio, search_speeds=search_speeds)
     inspection = Inspection(detection, read_labels(source))
     if audit_file is None:
         return inspection
