@@ -124,7 +124,7 @@ async def _answer(
     service: Service, body: TtsBody, caller: Caller, chosen: Chosen, choice: Choice
 ) -> Response:
     """The sound, whole or as it is made."""
-    service.gate.check()
+    service.gate.check(caller.id)
     service.check_text(body.text)
     voice, language = await service.in_thread(_prepare, service, body, caller, chosen, choice)
     utterance = await service.speak(_call(body, chosen, voice, language), caller)
