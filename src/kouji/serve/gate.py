@@ -71,7 +71,7 @@ class Gate:
         rounds = (self.num_waiting + 1) / self.seats
         return min(_LONGEST_RETRY_SECONDS, max(1, math.ceil(rounds * self._mean_seconds)))
 
-    def check(self, client: str = "") -> None:
+    def check(self, client: str) -> None:
         """Refuse before anything is read, where entering would be refused.
 
         raises: Overloaded
