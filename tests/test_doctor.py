@@ -186,7 +186,7 @@ def test_cures_name_extras_that_exist(root_dir: Path):
     project = tomllib.loads((root_dir / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pages = [page for kind in ("src/**/*.py", "*.md", "docs/*.md") for page in root_dir.glob(kind)]
     for page in pages:
-        text = page.read_text(encoding="utf-8")
+        text = re.sub(r"ConfigDict\([^)]*\)", "", page.read_text(encoding="utf-8"))  # pydantic's
         named = re.findall(r"(?:kouji|'\.)\[([a-z,-]+)\]|extra=\"([a-z-]+)\"", text)
         extras = {extra for pair in named for extra in "".join(pair).split(",")}
         assert extras <= set(project["optional-dependencies"]), page

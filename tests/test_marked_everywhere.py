@@ -219,7 +219,7 @@ FETCHING = {
     "HEAD /api/predict/files/{name}",
 }
 SILENT = {
-    "GET /livez", "GET /readyz", "GET /metrics",
+    "GET /livez", "HEAD /livez", "GET /readyz", "HEAD /readyz", "GET /metrics",
     "GET /v1/models", "GET /v1/models/{model}",
     "GET /v1/audio/voices", "POST /v1/audio/voices",
     "GET /v1/audio/voices/{voice}", "DELETE /v1/audio/voices/{voice}",

@@ -27,7 +27,10 @@ from kouji.config import Settings
 from kouji.serve.keys import KeyRing
 from kouji.serve.routes.gpt_sovits_body import TtsBody
 from kouji.types import Audio
-from kouji.voices import VoiceStore, audit
+from kouji.voices import Voice, VoiceStore, audit
+from kouji.voices.consent import attest
+from kouji.voices.receipt import revoke
+from kouji.voices.sample import sample_voice
 
 TEXT = "你好，世界真好。今天天气真好。"
 ASK: dict[str, Any] = {
@@ -295,6 +298,22 @@ def test_each_key_has_its_own_folder_of_references(two: Two) -> None:
     assert ann != bob
     shared = [_say(client, ref_audio_path="all.wav") for client in (two.ann, two.bob)]
     assert pcm_of(shared[0]) == pcm_of(shared[1])
+
+
+def test_weights_beside_a_revoked_voice_speak_no_more(two: Two) -> None:
+    own = Voice.from_reference(sample_voice().reference, name="leaver", consent=attest())
+    VoiceStore(two.home).add(own)
+    path = write_t2s(two.home / "voices/leaver/own-e15.ckpt", 107)
+    _, token = KeyRing(two.home).add("weights", ["speak"])
+    with two.live.client(headers={"Authorization": f"Bearer {token}"}) as client:
+        asked = {"weights_path": str(path)}
+        assert client.get("/set_gpt_weights", params=asked).status_code == 200
+        assert _say(client) != _say(two.ann)
+        revoke(two.home, "leaver", audit_file=two.home / "audit.jsonl")
+        status, told = _refusal(client)
+        assert status in (400, 403)
+        assert "revoked" in json.dumps(told)
+        assert client.get("/set_gpt_weights", params=asked).status_code in (400, 403)
 
 
 def test_weights_and_references_of_two_keys_never_mix(two: Two) -> None:

@@ -131,9 +131,11 @@ class JobCentre:
                 if len(first) == 1:
                     raise
                 faults.append(f"{where}: {error}")
+                if len(faults) > MAX_TOLD:
+                    break
         if faults:
             told = "; ".join(faults[:MAX_TOLD])
-            more = f"; and {len(faults) - MAX_TOLD} more" if len(faults) > MAX_TOLD else ""
+            more = "; and more" if len(faults) > MAX_TOLD else ""
             raise JobError(f"{name} cannot be spoken: {told}{more}")
 
     def _new(

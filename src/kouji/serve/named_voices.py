@@ -7,10 +7,11 @@ consent. Reads files and hears recordings: call it from a thread.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from kouji.errors import UnknownVoice, VoiceError
 from kouji.serve.caller import Caller
-from kouji.serve.folders import Folders
+from kouji.serve.folders import Folders, no_weights
 from kouji.serve.references import InlineReference
 from kouji.serve.service import Service
 from kouji.voices import Voice
@@ -44,9 +45,18 @@ class NamedVoices:
         self._leave.require(voice)
         return voice
 
-    def is_kept(self, name: str) -> bool:
-        """A voice the caller may use is kept under this name or id."""
-        return self._kept(name) is not None
+    def weights(self, given: str) -> Path:
+        """A file of weights; what lies beside a kept voice is as free as that voice.
+
+        raises: UsageError for what is none of the caller's, ConsentError
+        """
+        path, name = self.folders.weights(given)
+        if name is not None:
+            voice = self._kept(name)
+            if voice is None:
+                raise no_weights()
+            self._leave.require(voice)
+        return path
 
     def _kept(self, given: str) -> Voice | None:
         if not given.isprintable():

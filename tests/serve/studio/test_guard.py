@@ -14,7 +14,7 @@ from live_server import Live
 
 from kouji.serve.keys import KeyRing
 from kouji.serve.service import SpeakCall
-from kouji.serve.ui.sessions import COOKIE
+from kouji.serve.ui.sessions import COOKIE, MAX_SESSIONS_A_KEY, Sessions
 from kouji.serve.ui.takes import Take
 
 CALLS = ("/config", "/gradio_api/queue/data?session_hash=x", "/gradio_api/heartbeat/x",
@@ -321,3 +321,15 @@ def _told(client: httpx.Client, session: str) -> str:
             if "process_completed" in line or "unexpected_error" in line:
                 break
     return told
+
+
+def test_a_key_has_its_share_of_sessions(keyed: tuple[Live, KeyRing]) -> None:
+    live, ring = keyed
+    ann, bob = (ring.add(name, ("speak",))[1] for name in ("sits-ann", "sits-bob"))
+    sessions = Sessions(live.service)
+    bobs, first = sessions.open(bob), sessions.open(ann)
+    for _ in range(MAX_SESSIONS_A_KEY):
+        last = sessions.open(ann)
+    assert sessions.find(f"{COOKIE}={first.name}") is None
+    assert sessions.find(f"{COOKIE}={last.name}") is last
+    assert sessions.find(f"{COOKIE}={bobs.name}") is bobs

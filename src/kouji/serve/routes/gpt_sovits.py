@@ -20,7 +20,6 @@ from kouji.errors import AccessError, EngineError, KoujiError, ModelError, Usage
 from kouji.serve.access import caller_of, service_of, speaks
 from kouji.serve.caller import Caller
 from kouji.serve.choices import Choice, Choices
-from kouji.serve.folders import no_weights
 from kouji.serve.leaving import SpeechResponse, while_connected
 from kouji.serve.models import Chosen
 from kouji.serve.named_voices import NamedVoices
@@ -156,6 +155,8 @@ def _prepare(
     if others:
         voice = replace(voice, others=others)
     if not chosen.is_substitute:
+        for file in filter(None, (choice.t2s, choice.sovits)):
+            voices.weights(file.path)  # their voice may have been revoked since they were set
         voice = replace(voice, weights=choice.weights_for(voice, FAMILY))
     return voice, _LANGUAGES[body.text_lang] if chosen.is_substitute else body.text_lang
 
@@ -226,10 +227,7 @@ def _checked_weights(service: Service, caller: Caller, given: str, part: str) ->
     from kouji.models.gpt_sovits.weights import sovits_config, t2s_config
     from kouji.voices.enroll import weights_file
 
-    voices = NamedVoices(service, caller)
-    path, voice = voices.folders.weights(given)
-    if voice is not None and not voices.is_kept(voice):
-        raise no_weights()
+    path = NamedVoices(service, caller).weights(given)
     checkpoint = read_checkpoint(path, part)
     (t2s_config if part == "t2s" else sovits_config)(checkpoint)
     return weights_file(path)

@@ -26,6 +26,7 @@ T = TypeVar("T")
 COOKIE = "kouji_studio"
 LIFETIME_SECONDS = 12 * 3600.0  # since it was last used
 MAX_SESSIONS = 1000
+MAX_SESSIONS_A_KEY = 50
 MAX_TAKES = 20  # remembered for each session
 MAX_UPLOADS = 50
 MAX_TAKE_BYTES = 256_000_000  # of all sessions: about 90 minutes at 24 kHz
@@ -99,9 +100,16 @@ class Sessions:
         caller = self._service.identify(key)
         session = Session(secrets.token_urlsafe(32), key, caller.id, self._clock())
         self._sessions[_digest(session.name)] = session
+        self._make_room(caller.id)
+        return session
+
+    def _make_room(self, owner: str) -> None:
+        """No key's sessions push out another's: its own go first beyond its share."""
+        own = [digest for digest, each in self._sessions.items() if each.owner == owner]
+        if owner and len(own) > MAX_SESSIONS_A_KEY:
+            self._sessions.pop(own[0]).stop()
         while len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)[1].stop()
-        return session
 
     def find(self, cookies: str | None) -> Session | None:
         """The session of a Cookie header; None if there is none, or its time is over."""
