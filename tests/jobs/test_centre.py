@@ -28,7 +28,7 @@ from kouji.jobs.centre import JobCentre
 from kouji.jobs.folder import JobFolder
 from kouji.jobs.job import JobInfo, JobLine, JobOptions, JobState
 from kouji.jobs.ledger import Ledger
-from kouji.jobs.shift import Shift
+from kouji.jobs.shift import BLOCK_LINES, Shift
 from kouji.types import Audio
 from kouji.voices import Voice
 
@@ -245,6 +245,24 @@ def test_sound_that_was_removed_is_spoken_again(centre: JobCentre, speakers: Toy
     first = sorted(centre.result(info.id).lines.iterdir())[0]
     content = first.read_bytes()
     first.write_bytes(content[:100])
+    assert ended(centre, centre.resume(info.id)).state is JobState.FINISHED
+    assert first.read_bytes() == content
+
+
+def test_sound_of_a_block_that_was_done_is_spoken_again(
+    centre: JobCentre, speakers: ToySpeakers
+) -> None:
+    info = centre.submit("lines.csv", file_of(20), is_begun=False)
+
+    def pause_in_the_second_block() -> None:
+        if len(speakers.asked) == BLOCK_LINES + 2:
+            centre.pause(info.id)
+
+    speakers.on_line = pause_in_the_second_block
+    assert BLOCK_LINES < ended(centre, centre.resume(info.id)).num_done < 20
+    first = sorted(centre.result(info.id).lines.iterdir())[0]
+    content = first.read_bytes()
+    first.unlink()
     assert ended(centre, centre.resume(info.id)).state is JobState.FINISHED
     assert first.read_bytes() == content
 

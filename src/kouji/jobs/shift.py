@@ -98,7 +98,12 @@ class Shift:
         """A run of its own, that passes over what is spoken; failed lines are tried again."""
         row = run.row
         states = run.folder.states() if (run.folder.path / "facts").is_dir() else {}
-        run.folder.forget(number for number, is_spoken in states.items() if not is_spoken)
+        # What failed is tried again, and so is sound that was removed or cut off: also where
+        # nothing else of its block is left to do.
+        for number, is_spoken in list(states.items()):
+            if not is_spoken or run.folder.load(number) is None:
+                run.folder.forget([number])
+                states[number] = False
         attempt = row.attempt + 1
         self._ledger.update(row.id, attempt=attempt, state=JobState.WAITING, num_failed=0)
         blocks = {

@@ -63,9 +63,10 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def chromium() -> Iterator[Any]:
-    """Debian's Chromium without a window."""
+    """Debian's Chromium without a window; for one test, as Playwright's own event loop would
+    stand in the way of every other test of this process that runs one."""
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM}; install chromium to run this test")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

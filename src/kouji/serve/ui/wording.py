@@ -238,6 +238,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "js.show": ("Show", "查看"),
     "js.stop": ("Stop", "停止"),
     "js.loss": ("Loss", "损失"),
+    "js.curve.train": ("train", "训练"),
+    "js.curve.valid": ("valid", "验证"),
     "js.step": ("step {step}", "第 {step} 步"),
     "js.output": ("Output", "输出"),
     "js.inside": ("At work", "处理中"),

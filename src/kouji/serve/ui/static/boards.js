@@ -187,6 +187,14 @@
     return made;
   }
 
+  // "train loss" as the log has it, in the words of the page.
+  function curveName(name) {
+    const [kind, ...rest] = name.split(" "), what = rest.join(" ");
+    const isKnown = kind === "train" || kind === "valid";
+    const who = isKnown ? say(`curve.${kind}`) : kind;
+    return `${who} ${what === "loss" ? say("loss").toLowerCase() : what}`;
+  }
+
   function chart(curves) {
     const width = 640, height = 240, left = 52, bottom = 24;
     const points = Object.values(curves).flat();
@@ -212,7 +220,7 @@
       const line = curve.map(([step, value]) => `${x(step).toFixed(1)},${y(value).toFixed(1)}`);
       svg.append(shape("polyline", { points: line.join(" "), class: `kj-curve-${index % 6}` }));
       const value = curve[curve.length - 1][1];
-      legend.append(element("span", `${name} ${value.toPrecision(4)}`, `kj-key-${index % 6}`));
+      legend.append(element("span", `${curveName(name)} ${value.toPrecision(4)}`, `kj-key-${index % 6}`));
     });
     figure.append(svg, legend);
     return figure;
