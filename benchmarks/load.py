@@ -175,15 +175,16 @@ def measure_overhead(model: str, pairs: int = 60) -> dict[str, float]:
 
 
 async def measure_overload(server: Server, options: argparse.Namespace) -> dict[str, Any]:
-    """Ten times as many clients as there is room for, and how soon it is well again."""
+    """Ten times as many clients as there is room for, and how soon it is well again.
+
+    Refused clients come again when `Retry-After` says.
+    """
     room = 8 + 32  # seats and queue on a CPU
     calm = [await post(server.port, SPEECH, _body(TEXTS[0], "sample", i)) for i in range(10)]
     alone = statistics.median(reply.first_byte or 0 for reply in calm)
     replies: list[Reply] = []
     end = time.perf_counter() + options.overload_seconds
-    await asyncio.gather(
-        *(_keep_asking(server, i, end, replies, pause=0.2) for i in range(10 * room))
-    )
+    await asyncio.gather(*(_keep_asking(server, i, end, replies) for i in range(10 * room)))
     over, well_after = time.perf_counter(), None
     while well_after is None and time.perf_counter() - over < 60:
         reply = await post(server.port, SPEECH, _body(TEXTS[0], "sample", 1))
@@ -305,7 +306,7 @@ async def _keep_asking(
         replies.append(reply)
         turn += 1
         if reply.status != 200:
-            await asyncio.sleep(pause or 1.0)
+            await asyncio.sleep(pause or float(reply.headers.get("retry-after", "1")))
 
 
 async def _keep_voices(server: Server, count: int) -> list[str]:
