@@ -238,10 +238,14 @@ def test_an_unwritable_folder_pauses_it(centre: JobCentre, tmp_path: Path) -> No
 
 
 def test_sound_that_was_removed_is_spoken_again(centre: JobCentre, speakers: ToySpeakers) -> None:
-    info = centre.submit("lines.csv", file_of(20))
-    next(one for one in centre.events(info.id) if one.num_done)
-    centre.pause(info.id)
-    ended(centre, info)
+    info = centre.submit("lines.csv", file_of(20), is_begun=False)
+
+    def pause_in_the_first_block() -> None:
+        if len(speakers.asked) == 3:
+            centre.pause(info.id)
+
+    speakers.on_line = pause_in_the_first_block
+    assert 0 < ended(centre, centre.resume(info.id)).num_done < BLOCK_LINES
     first = sorted(centre.result(info.id).lines.iterdir())[0]
     content = first.read_bytes()
     first.write_bytes(content[:100])
