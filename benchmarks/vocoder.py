@@ -4,7 +4,8 @@
 
 Log-magnitude distance: mean absolute difference of natural-log STFT magnitudes (1024-point
 windows, floor 1e-3 of the clip's peak magnitude). PESQ is wide-band at 16 kHz. Clips are
-of speakers never trained on. Prints a table, then one JSON line.
+of speakers never trained on. Prints a table, then one JSON line. Needs `pip install pesq`, which is
+compiled then.
 """
 
 from __future__ import annotations
