@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from kouji.config import Settings
 from kouji.engine.engine import Engine
 from kouji.errors import (
     ConsentError,
+    EngineBusy,
     EngineFailed,
     KoujiError,
     MarkError,
@@ -212,11 +215,27 @@ def test_what_the_caller_leaves_open_the_operator_decides(
 
 
 def test_more_requests_than_the_engine_takes_wait_for_their_turn(
-    tiny_family: MiniFamily, home_dir: Path
+    tiny_family: MiniFamily, home_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(home=home_dir, engine_seats=1, engine_queue=2)
-    with TTS(tiny_family, settings) as tts:
-        voice = _voice(0)
+    voice = _voice(0)
+    with TTS(tiny_family, settings) as tts, tiny_family.hold(voice) as model:
+        is_full = threading.Event()
+        submit, acoustic = tts.engine.submit, model.renderer.acoustic
+
+        def watched_submit(*args: Any, **more: Any) -> Any:
+            try:
+                return submit(*args, **more)
+            except EngineBusy:
+                is_full.set()
+                raise
+
+        def slow_acoustic(rows: Any) -> None:
+            assert is_full.wait(timeout=60), "nothing is rendered before a request was refused"
+            acoustic(rows)
+
+        monkeypatch.setattr(tts.engine, "submit", watched_submit)
+        monkeypatch.setattr(model.renderer, "acoustic", slow_acoustic)
         requests = [SpeechRequest("A line.", voice, None, i) for i in range(40)]
         outcomes = tts.speak_many(requests)
         ended = tts.engine.stats().ended
