@@ -7,7 +7,7 @@ scheduler. What is typed `Any` is the family's own business and passes through u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,12 +26,17 @@ class SamplingOptions:
     top_k:              tokens kept; 1 is greedy
     top_p:              probability mass kept; 1 keeps all
     repetition_penalty: divides positive and multiplies negative logits of tokens already there
+    repetition_window: 0 for the rules of GPT-SoVITS; above it repetition-aware sampling (VALL-E 2)
+                       over so many of the newest tokens
+    repetition_share:  of the window from which on a token is drawn again, from all others
     """
 
     temperature: float = 1.0
     top_k: int = 15
     top_p: float = 1.0
     repetition_penalty: float = 1.35
+    repetition_window: int = 0
+    repetition_share: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Prompt:
     min_tokens:    as many are made before the end token may be drawn
     max_tokens:    the row is stopped there
     expected_tokens: shortest and longest plausible outcome, for the guard
+    script:        where the text is still being written: what is fed and drawn when
     payload:       the family's inputs
     """
 
@@ -71,7 +77,45 @@ class Prompt:
     min_tokens: int
     max_tokens: int
     expected_tokens: tuple[int, int]
+    script: Script | None = None
     payload: Any = field(repr=False, default=None)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a row with a script does next; with nothing set, it draws as every row does.
+
+    piece:         inputs to write behind what is in the slot; the draw is from their logits
+    num_positions: of the piece
+    is_waiting:    nothing can be done until more text has come
+    forced:        taken in place of a draw
+    allowed_ids:   stop ids that may be drawn; all others are masked
+    """
+
+    piece: Any = field(repr=False, default=None)
+    num_positions: int = 0
+    is_waiting: bool = False
+    forced: int | None = None
+    allowed_ids: tuple[int, ...] = ()
+
+
+class Script(Protocol):
+    """Tells a row, whose text is still being written, what comes next. Owned by one row.
+
+    Its text grows in another thread; what it says depends on tokens and text alone.
+    """
+
+    def next(self, tokens: Sequence[int]) -> Turn:
+        """The next turn, after these tokens were drawn or forced; called once for each turn."""
+        ...
+
+    def is_sound(self, token: int) -> bool:
+        """False for tokens that steer, which are neither fed back nor heard."""
+        ...
+
+    def on_news(self, wake: Callable[[], None]) -> None:
+        """Call `wake`, from any thread, whenever text has come or ended."""
+        ...
 
 
 class KVCache(Protocol):
@@ -99,7 +143,7 @@ class Decoder(Protocol):
 
     identity:      family and hash of the weights; rows of one identity share a batch
     vocabulary:    tokens, the end token included
-    eos:           the end token
+    eos:           the first of the tokens that end a row: no id from here on is a sound
     stops_on_argmax: the row also ends when the likeliest token (after the penalty) is `eos`
     token_rate_hz: tokens per second of speech
     silent_tokens: tokens that sound like silence, as far as the family knows them
@@ -157,10 +201,25 @@ class Decoder(Protocol):
         ...
 
 
+class ScriptedDecoder(Decoder, Protocol):
+    """A decoder that can go on reading in the middle of a row; only rows with a script ask it."""
+
+    def extend(
+        self, pieces: Sequence[Any], cache: Any, slots: Sequence[int], lengths: Sequence[int]
+    ) -> Tensor:
+        """Write the pieces of `Turn`s behind what is in their slots.
+
+        lengths: positions already in each slot
+        returns: (rows, vocabulary) float32 logits behind the last position of each piece
+        """
+        ...
+
+
 class RenderRow(Protocol):
     """The way of one segment from tokens to samples; owns all its state.
 
     acoustic_cost: frames the next call of `acoustic` would work on; 0: nothing is ready
+    is_midway:     the next call goes on with what the last one began: no use in waiting for mates
     vocode_cost:   frames the next call of `vocode` would work on; 0: nothing is ready
     is_done:       every sample has been given out
     info:          the family's facts about the segment, for its report
@@ -170,6 +229,8 @@ class RenderRow(Protocol):
     def acoustic_cost(self) -> int: ...
     @property
     def vocode_cost(self) -> int: ...
+    @property
+    def is_midway(self) -> bool: ...
     @property
     def is_done(self) -> bool: ...
     @property

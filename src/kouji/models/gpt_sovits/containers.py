@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from kouji.errors import ModelError
+from kouji.models.archives.pickles import printable
+from kouji.models.archives.torch_files import TorchFile, load_torch_file
 from kouji.models.gpt_sovits.config import V1_PHONES, V2_PHONES, VERSIONS
-from kouji.models.gpt_sovits.pickles import printable
-from kouji.models.gpt_sovits.torch_files import TorchFile, load_torch_file
 
 PRO_CHANNELS, PLUS_CHANNELS = 512, 768  # of the generators of v2Pro (as v2) and v2ProPlus
 

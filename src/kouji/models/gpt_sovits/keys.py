@@ -15,8 +15,8 @@ from math import prod
 from torch import Tensor
 
 from kouji.errors import ModelError
+from kouji.models.archives.pickles import printable
 from kouji.models.gpt_sovits.config import SoVITSConfig, T2SConfig
-from kouji.models.gpt_sovits.pickles import printable
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]

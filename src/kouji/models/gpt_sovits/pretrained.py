@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kouji.errors import ModelError
-from kouji.models.gpt_sovits.torch_files import load_torch_file
+from kouji.models.archives.torch_files import load_torch_file
 
 CONFIG_FILE = "config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # in order of preference

@@ -79,6 +79,10 @@ class SoVITSRow:
         return min(PIECE_FRAMES, max(0, ready - self._num_given))
 
     @property
+    def is_midway(self) -> bool:
+        return False
+
+    @property
     def is_done(self) -> bool:
         return self._is_drawn and self._num_given == self._num_settled
 

@@ -56,6 +56,10 @@ class MiniRow:
         return right - left
 
     @property
+    def is_midway(self) -> bool:
+        return False
+
+    @property
     def is_done(self) -> bool:
         """True once the last frame was given out."""
         return self.start >= self.plan.num_frames

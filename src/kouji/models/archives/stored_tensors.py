@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kouji.models.gpt_sovits.pickle_names import NumpyType, plain_constructors, plain_values
-from kouji.models.gpt_sovits.pickles import Constructor, Global, Refused, Vocabulary
+from kouji.models.archives.pickle_names import NumpyType, plain_constructors, plain_values
+from kouji.models.archives.pickles import Constructor, Global, Refused, Vocabulary
 
 MAX_NODES = 200_000  # a training state with its optimiser has some 10,000
 MAX_DEPTH = 64

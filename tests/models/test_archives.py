@@ -21,8 +21,8 @@ import pytest
 import torch
 
 from kouji.errors import ModelError
-from kouji.models.gpt_sovits import torch_files
-from kouji.models.gpt_sovits.torch_files import load_torch_file
+from kouji.models.archives import torch_files
+from kouji.models.archives.torch_files import load_torch_file
 
 
 class HParams:
@@ -135,7 +135,7 @@ def test_opening_costs_no_memory(tmp_path: Path) -> None:
     torch.save({str(index): torch.ones(1 << 20).half() for index in range(40)}, path)
     program = (
         "import resource, sys\n"
-        "from kouji.models.gpt_sovits.torch_files import load_torch_file\n"
+        "from kouji.models.archives.torch_files import load_torch_file\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "content = load_torch_file(sys.argv[1]).content\n"
         "assert content['7'].float().sum() == 1 << 20\n"

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from kouji.errors import ModelError
-from kouji.models.gpt_sovits.pickles import Refused, load_pickle, refusal
-from kouji.models.gpt_sovits.stored_tensors import (
+from kouji.models.archives.pickles import Refused, load_pickle, refusal
+from kouji.models.archives.stored_tensors import (
     Maker,
     Storage,
     View,

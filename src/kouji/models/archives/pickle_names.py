@@ -9,7 +9,7 @@ import struct
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from kouji.models.gpt_sovits.pickles import (
+from kouji.models.archives.pickles import (
     Attributes,
     Constructor,
     Global,

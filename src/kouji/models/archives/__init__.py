@@ -1,0 +1,1 @@
+"""Files that `torch.save` wrote, opened without running anything in them."""
