@@ -6,7 +6,7 @@ Plain records between front, reference, language model and flow; frozen, on the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
@@ -61,3 +61,27 @@ class Manner:
     """
 
     streaming: Literal["official", "causal"] = "causal"
+
+
+class LMPart(NamedTuple):
+    """Ids of one kind; `sos` (a sequence begins) and `task` (speech follows) have none."""
+
+    kind: Literal["sos", "text", "task", "speech"]
+    ids: tuple[int, ...] = ()
+
+    @property
+    def num_positions(self) -> int:
+        """What it takes of a slot."""
+        return len(self.ids) if self.kind in ("text", "speech") else 1
+
+
+@dataclass(frozen=True)
+class LMPiece:
+    """What the language model reads in one go, part after part."""
+
+    parts: tuple[LMPart, ...]
+
+    @property
+    def num_positions(self) -> int:
+        """What it takes of a slot."""
+        return sum(part.num_positions for part in self.parts)

@@ -29,6 +29,7 @@ class LMConfig:
 
     text_rows: rows of the text embedding
     codebook:  speech tokens; ids from here on are not speech
+    end_of_prompt: text id of `<|endofprompt|>`, which closes system words and instructions
     mix_text, mix_speech: tokens of text and of speech in turn, where text is still being written
     """
 
@@ -43,6 +44,7 @@ class LMConfig:
     rope_theta: float = 1e6
     text_rows: int = 151_936
     codebook: int = 6561
+    end_of_prompt: int = 151_646
     mix_text: int = 5
     mix_speech: int = 15
 
