@@ -341,12 +341,13 @@ def kaldi_filterbank(config: FbankConfig, device: torch.device, dtype: torch.dty
     """Kaldi's filters (mels, n_fft // 2): triangles that are straight in mel, not in hertz."""
     top = config.sample_rate / 2 if config.fmax is None else config.fmax
     with torch.inference_mode(False):
-        hz = torch.arange(config.n_fft // 2, dtype=torch.float64) * (
-            config.sample_rate / config.n_fft
-        )
-        bins = 1127.0 * torch.log1p(hz / 700.0)
-        low, high = (1127.0 * math.log1p(edge / 700.0) for edge in (config.fmin, top))
-        edges = torch.linspace(low, high, config.num_mels + 2, dtype=torch.float64)
+        # Steps rounded to float32 as the trained front ends had them: float64 gives filters 1.4e-5
+        # away. The logarithm by way of float64: float32's own is not the same on every CPU.
+        hz = torch.arange(config.n_fft // 2) * (config.sample_rate / config.n_fft)
+        bins = 1127.0 * (1.0 + hz / 700.0).double().log().float()
+        low, high = (1127.0 * math.log(1.0 + edge / 700.0) for edge in (config.fmin, top))
+        step = (high - low) / (config.num_mels + 1)
+        edges = low + torch.arange(config.num_mels + 2, dtype=torch.float32) * step
         return _triangles(bins, edges).to(device=device, dtype=dtype)
 
 
