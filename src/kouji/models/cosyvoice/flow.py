@@ -86,8 +86,8 @@ class Vocoder(Protocol):
     @property
     def num_bytes(self) -> int: ...
 
-    def open(self) -> VocoderState:
-        """Begin a segment."""
+    def open(self, seed: int) -> VocoderState:
+        """Begin a segment; `seed` decides the noise of its source, where that is drawn."""
         ...
 
     def vocode(
