@@ -104,6 +104,8 @@ class CosyRow:
 
     @property
     def _due(self) -> Piece | None:
+        if self._is_drawn:
+            return None
         return self._schedule.due(len(self._tokens), is_final=self._is_final)
 
     def begin_piece(self) -> None:
