@@ -88,7 +88,12 @@ def draw_one(
 ) -> Drawn:
     rows = len(slots)
     return sampler.draw(
-        logits, slots, [step] * rows, min_tokens=[least] * rows, eos=eos, stops_on_argmax=False
+        logits,
+        slots,
+        [step] * rows,
+        min_tokens=[least] * rows,
+        eos=logits.shape[1] if eos is None else eos,
+        stops_on_argmax=False,
     )
 
 
@@ -148,7 +153,7 @@ def test_a_row_draws_the_same_alone_and_in_any_company() -> None:
             rows,
             [steps[row] for row in rows],
             min_tokens=[0] * len(rows),
-            eos=0,
+            eos=vocabulary,
             stops_on_argmax=False,
         )
         for row, token in zip(rows, drawn.tokens, strict=True):
@@ -280,7 +285,7 @@ def test_a_single_forbidden_token_is_no_fault() -> None:
     logits[0, :30] = -math.inf
     sampler = Sampler(40, 1, "cpu")
     sampler.begin(0, PLAIN, 0, EMPTY)
-    drawn = draw_one(sampler, logits, [0], eos=0)
+    drawn = draw_one(sampler, logits, [0])
     assert drawn.is_bad == [False]
     assert drawn.tokens[0] >= 30
 
@@ -306,6 +311,11 @@ def test_slots_are_given_back() -> None:
         ("top_p", math.nan),
         ("repetition_penalty", 0.0),
         ("repetition_penalty", math.inf),
+        ("repetition_window", -1),
+        ("repetition_window", 1.5),
+        ("repetition_window", 1001),
+        ("repetition_share", -0.1),
+        ("repetition_share", math.nan),
     ],
 )
 def test_options_out_of_range_are_refused_by_name(field: str, value: float) -> None:

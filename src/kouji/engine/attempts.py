@@ -88,6 +88,7 @@ class Attempts:
             min_tokens=[row.seated.prompt.min_tokens for row in rows],
             eos=decoder.eos,
             stops_on_argmax=decoder.stops_on_argmax,
+            drawn_before=[row.attempt.tokens for row in rows],
         )
         return [_Draw(*each) for each in zip(*drawn, strict=True)]
 

@@ -76,16 +76,22 @@ def check_options(options: SamplingOptions) -> None:
 
     raises: UsageError naming the option, the value seen and the range
     """
-    is_count = isinstance(options.top_k, int) and not isinstance(options.top_k, bool)
+    window, share = options.repetition_window, options.repetition_share
     faults = (
         ("temperature", "0 or more", 0 <= options.temperature < math.inf),
-        ("top_k", "an integer from 0 (keep all) up", is_count and options.top_k >= 0),
+        ("top_k", "an integer from 0 (keep all) up", _is_count(options.top_k)),
         ("top_p", "0 to 1", 0 <= options.top_p <= 1),
         ("repetition_penalty", "above 0", 0 < options.repetition_penalty < math.inf),
+        ("repetition_window", "an integer from 0 (none) to 1000", _is_count(window, 1000)),
+        ("repetition_share", "0 or more", 0 <= share < math.inf),
     )
     for name, allowed, is_right in faults:
         if not is_right:
             raise UsageError(f"wrong {name}", seen=getattr(options, name), allowed=allowed)
+
+
+def _is_count(value: object, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
 
 
 def probabilities(logits: Tensor, used: Tensor, options: OptionVectors) -> tuple[Tensor, Tensor]:
@@ -141,7 +147,7 @@ def _likeliest(penalised: Tensor, options: OptionVectors) -> _Fetched:
         values, ids = penalised.topk(width, dim=1)
         threshold = values.gather(1, options.top_k - 1)
         if not bool((values[:, -1:] == threshold).any()):
-            values, ids = _ties_by_id(values, ids) if options.uses_top_p else (values, ids)
+            values, ids = sort_ties_by_id(values, ids) if options.uses_top_p else (values, ids)
             return _Fetched(values, ids, threshold)
     if options.uses_top_p:
         values, ids = torch.sort(penalised, dim=1, descending=True, stable=True)
@@ -159,8 +165,8 @@ def _kth_largest(penalised: Tensor, options: OptionVectors) -> Tensor:
     return torch.where(options.top_k < penalised.shape[1], found, -math.inf)
 
 
-def _ties_by_id(values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The order of a stable sort: top-p may part tokens that tie."""
+def sort_ties_by_id(values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The order of a stable sort, of what `topk` found: top-p may part tokens that tie."""
     ids, order = ids.sort(dim=1)
     values, order = torch.sort(values.gather(1, order), dim=1, descending=True, stable=True)
     return values, ids.gather(1, order)
