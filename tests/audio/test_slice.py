@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kouji.audio import slice as slicing
-from kouji.audio.slice import SliceConfig, slice_recording, split_long_spans
+from kouji.audio.slice import SliceConfig, cut_at_pauses, slice_recording, split_long_spans
 from kouji.errors import ConfigError
 from kouji.types import Audio
 
@@ -110,3 +110,28 @@ def test_real_recording(shared_dir: Path) -> None:
     slices = slice_recording(audio, config)
     assert_good_slices(audio, slicing.speech_spans(audio), slices, config)
     assert all(one.end - one.start >= 2.0 - 1e-6 for one in slices)
+
+
+def test_pieces_touch_and_are_cut_in_the_longest_pause(make_speech, monkeypatch) -> None:
+    audio = make_speech(25.0)
+    spans = [(0.0, 6.0), (6.3, 8.0), (9.0, 15.0), (16.0, 17.0), (17.2, 25.0)]
+    monkeypatch.setattr(slicing, "speech_spans", lambda audio: spans)
+    pieces = cut_at_pauses(audio, 10.0, 0.04)
+    assert np.array_equal(np.concatenate([piece.samples for piece in pieces]), audio.samples)
+    edges = np.cumsum([piece.duration for piece in pieces])
+    assert edges[:-1] == pytest.approx([8.5, 15.5], abs=0.04)
+    assert edges[:-1] / 0.04 == pytest.approx(np.round(edges[:-1] / 0.04), abs=1e-6)
+
+
+@pytest.mark.parametrize("seconds", [10.001, 12.4, 20.0, 31.7])
+def test_pieces_of_speech_without_a_pause(make_speech, seconds: float) -> None:
+    audio = make_speech(seconds)
+    pieces = cut_at_pauses(audio, 10.0)
+    assert sum(len(piece.samples) for piece in pieces) == len(audio.samples)
+    assert all(2.49 <= piece.duration <= 10.0 for piece in pieces)
+
+
+def test_silence_is_cut_too() -> None:
+    silence = Audio(np.zeros(400_000, np.float32), 8000)
+    assert [len(piece.samples) for piece in cut_at_pauses(silence, 60.0)] == [400_000]
+    assert max(len(piece.samples) for piece in cut_at_pauses(silence, 20.0)) <= 160_000

@@ -172,6 +172,18 @@ def load_reference(
         raise _refusal("empty", error.what, str(error.seen), "some sound").as_error() from error
 
 
+def refuse_silence(audio: Audio) -> None:
+    """Raise ReferenceRefused for a recording in which nothing is to be heard.
+
+    One that is too short for a level passes: it is the caller's to tell it is too short.
+    """
+    levels = frame_levels_db(audio)
+    loudest = float(levels.max(initial=-100.0))
+    if len(levels) and loudest < SILENT_DB:
+        seen, allowed = f"never above {loudest:.0f} dBFS", f"speech above {SILENT_DB:.0f} dBFS"
+        raise _refusal("silent", "the reference is silent", seen, allowed).as_error()
+
+
 class _Finding(NamedTuple):
     """One thing wrong with a recording, in the parts of an error message."""
 

@@ -7,11 +7,13 @@ Does not know words; a cut is where nobody speaks, not where a sentence ends.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
+from kouji.audio.quality import choose_best_part
 from kouji.audio.vad import Span, frame_levels_db, speech_spans
 from kouji.errors import ConfigError
 from kouji.types import Audio
@@ -62,6 +64,52 @@ def slice_recording(audio: Audio, config: SliceConfig | None = None) -> list[Sli
         return []
     groups = _absorb_short(_group(spans, config, room), config, room)
     return [_cut(audio, start, end) for start, end in _pad(groups, audio.duration, config)]
+
+
+def find_best_part(
+    audio: Audio, seconds: tuple[float, float], padding: float = 0.1
+) -> tuple[float, float]:
+    """The part of a longer recording with the most clear speech, from pause to pause.
+
+    seconds: shortest and longest part; `audio` is at least as long as the longest
+    padding: seconds of pause kept around it, where there are any
+    returns: start and end in seconds
+    """
+    spans = split_long_spans(audio, speech_spans(audio), seconds[1] - 2 * padding)
+    start, end = choose_best_part(audio, spans, seconds, padding)
+    missing = seconds[0] - (end - start)
+    if missing > 0:  # little speech: some silence around it makes up the length
+        start = min(max(0.0, start - missing / 2), audio.duration - seconds[0])
+        end = start + seconds[0]
+    return start, end
+
+
+def cut_at_pauses(audio: Audio, max_seconds: float, step_seconds: float = 0.01) -> list[Audio]:
+    """Cut a recording into touching pieces no longer than `max_seconds`: nothing is left out.
+
+    Each cut lies in the middle of the longest pause in the second half of what fits; where nobody
+    pauses, at the quietest point there. No piece is shorter than a quarter of what fits.
+    step_seconds: cuts lie on multiples of it
+    """
+    if audio.duration <= max_seconds:
+        return [audio]
+    spans = split_long_spans(audio, speech_spans(audio), max_seconds / 4)
+    gaps = [(a[1], b[0]) for a, b in pairwise([(0.0, 0.0), *spans, (audio.duration,) * 2])]
+    edges, start = [0], 0.0
+    while audio.duration - start > max_seconds:
+        latest = min(start + max_seconds, audio.duration - max_seconds / 4)
+        middle = _middle_of_longest(gaps, start + max_seconds / 2, latest)
+        start = math.floor(middle / step_seconds) * step_seconds
+        edges.append(round(start * audio.sample_rate))
+    edges.append(len(audio.samples))
+    return [Audio(audio.samples[a:b], audio.sample_rate) for a, b in pairwise(edges)]
+
+
+def _middle_of_longest(gaps: list[Span], earliest: float, latest: float) -> float:
+    """The middle of the longest pause, as far as it lies between two times."""
+    inside = [(max(a, earliest), min(b, latest)) for a, b in gaps if b >= earliest and a <= latest]
+    start, end = max(inside, key=lambda gap: gap[1] - gap[0], default=(latest, latest))
+    return (start + end) / 2
 
 
 def split_long_spans(audio: Audio, spans: list[Span], max_seconds: float) -> list[Span]:

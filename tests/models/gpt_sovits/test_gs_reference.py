@@ -11,12 +11,12 @@ import soundfile
 import torch
 
 from kouji.audio.load import load_audio
+from kouji.audio.slice import find_best_part
 from kouji.audio.vad import speech_spans
 from kouji.errors import AudioError, ReferenceRefused, UnreadableAudio
 from kouji.models.gpt_sovits import reference
 from kouji.models.gpt_sovits.reference import (
     Reference,
-    find_best_part,
     hubert_input,
     load_first,
     load_further,

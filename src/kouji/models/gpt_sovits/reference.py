@@ -15,11 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kouji.audio.clean import SILENT_DB, ReferenceRules, load_reference
+from kouji.audio.clean import ReferenceRules, load_reference, refuse_silence
 from kouji.audio.load import Source
-from kouji.audio.quality import choose_best_part
-from kouji.audio.slice import split_long_spans
-from kouji.audio.vad import frame_levels_db, speech_spans
+from kouji.audio.slice import find_best_part
 from kouji.errors import ReferenceRefused
 from kouji.models.gpt_sovits.spectrogram import HUBERT_RATE, hubert_samples
 from kouji.types import Audio
@@ -30,7 +28,6 @@ TRAILING_ZEROS = int(0.3 * 32000)
 # Of further references: the style encoder's attention grows with the square of their length.
 MIN_FURTHER_SECONDS, MAX_FURTHER_SECONDS = 0.1, 60.0
 MAX_CUT_SECONDS = 600.0  # a part is looked for in no more than this
-_PADDING = 0.1  # seconds of pause kept around a part
 
 
 @dataclass(frozen=True)
@@ -89,22 +86,6 @@ def hubert_input(reference: Reference) -> Tensor:
     return torch.nn.functional.pad(hubert_samples(reference.audio), (0, TRAILING_ZEROS))
 
 
-def find_best_part(audio: Audio, seconds: tuple[float, float]) -> tuple[float, float]:
-    """The part of a longer recording with the most clear speech, from pause to pause.
-
-    seconds: shortest and longest part; `audio` is at least as long as the longest
-    returns: start and end in seconds
-    """
-    longest_span = seconds[1] - 2 * _PADDING
-    spans = split_long_spans(audio, speech_spans(audio), longest_span)
-    start, end = choose_best_part(audio, spans, seconds, _PADDING)
-    missing = seconds[0] - (end - start)
-    if missing > 0:  # little speech: some silence around it makes up the length
-        start = min(max(0.0, start - missing / 2), audio.duration - seconds[0])
-        end = start + seconds[0]
-    return start, end
-
-
 def _load(
     source: Source, array_rate: int | None, limits: tuple[float, float], cut_long: bool
 ) -> Reference:
@@ -117,7 +98,7 @@ def _load(
         raise _wrong_length(str(error.seen), (limits[0], rules.max_seconds)) from error
     if audio.duration > rules.max_seconds and cut_long:
         raise _wrong_length(audio.duration, (limits[0], rules.max_seconds))
-    _refuse_silence(audio)
+    refuse_silence(audio)
     if not cut_long or audio.duration <= limits[1]:
         return Reference(audio)
     start, end = find_best_part(audio, limits)
@@ -125,22 +106,8 @@ def _load(
     num_samples = min(round((end - start) * audio.sample_rate), int(limits[1] * audio.sample_rate))
     samples = np.ascontiguousarray(audio.samples[first : first + num_samples])
     kept = Audio(samples, audio.sample_rate)
-    _refuse_silence(kept)
+    refuse_silence(kept)
     return Reference(kept, (start, end))
-
-
-def _refuse_silence(audio: Audio) -> None:
-    levels = frame_levels_db(audio)
-    loudest = float(levels.max(initial=-100.0))
-    # Too short for a frame is told as too short, by the caller.
-    if len(levels) and loudest < SILENT_DB:
-        raise ReferenceRefused(
-            "silent",
-            "the reference is silent",
-            seen=f"never above {loudest:.0f} dBFS",
-            allowed=f"speech above {SILENT_DB:.0f} dBFS",
-            cure="check the microphone and its level",
-        )
 
 
 def _wrong_length(seconds: float | str, limits: tuple[float, float]) -> ReferenceRefused:
