@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -32,9 +33,14 @@ def streamed(request: EngineRequest) -> EngineRequest:
 
 
 @contextmanager
-def small_engine(device: FakeDevice | None = None, **changes: Any) -> Iterator[Engine]:
+def small_engine(
+    device: FakeDevice | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    **changes: Any,
+) -> Iterator[Engine]:
     """An engine of four seats, that must be empty in the end."""
-    with Engine(replace(SMALL, **changes), device=device or FakeDevice()) as engine:
+    settings = replace(SMALL, **changes)
+    with Engine(settings, device=device or FakeDevice(), clock=clock) as engine:
         yield engine
         if engine.is_healthy:
             assert_empty(engine)

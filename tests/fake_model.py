@@ -186,8 +186,12 @@ class FakeDecoder:
 class FakeRow:
     """A row on its way to samples: acoustic turns tokens into values, vocode values to samples."""
 
-    def __init__(self, segment: FakeSegment, state: int, is_streamed: bool) -> None:
+    def __init__(
+        self, segment: FakeSegment, state: int, is_streamed: bool, num_calls: int = 1
+    ) -> None:
+        """num_calls: of `acoustic` that each piece takes"""
         self.segment, self._state, self._is_streamed = segment, state, is_streamed
+        self._num_calls, self._calls, self._piece = num_calls, 0, 0
         self.tokens: list[int] = []
         self.values: list[float] = []
         self.num_vocoded, self.is_final = 0, False
@@ -202,7 +206,15 @@ class FakeRow:
         self.tokens, self.is_final = list(tokens), is_final
 
     @property
+    def is_midway(self) -> bool:
+        return self._calls > 0
+
+    @property
     def acoustic_cost(self) -> int:
+        return self._piece if self._calls else self._next_piece
+
+    @property
+    def _next_piece(self) -> int:
         waiting = len(self.tokens) - len(self.values)
         if self._is_streamed and waiting >= PIECE_TOKENS:
             return PIECE_TOKENS
@@ -216,9 +228,17 @@ class FakeRow:
     def is_done(self) -> bool:
         return self.is_final and self.num_vocoded == len(self.tokens)
 
+    def advance(self) -> None:
+        """One call further; the last one makes the values of the piece."""
+        self._piece = self.acoustic_cost
+        self._calls += 1
+        if self._calls == self._num_calls:
+            self.values += self.compute_acoustic()
+            self._calls = 0
+
     def compute_acoustic(self) -> list[float]:
         """The values of the next piece; nothing is changed yet."""
-        values, state = list(self.values), self._state
+        values, state = list(self.values), mix(self._state, self._calls)
         for token in self.tokens[: len(values) + self.acoustic_cost]:
             state = mix(state, token)
             values.append(state % 1999 / 1000 - 1)
@@ -232,9 +252,10 @@ class FakeRenderer:
     num_bytes = 1000
     vocode_rows = 32
 
-    def __init__(self, name: str, mishap: Mishap, *, needs_tokens: bool) -> None:
+    def __init__(self, name: str, mishap: Mishap, *, needs_tokens: bool, num_calls: int) -> None:
         self.identity, self._mishap = f"fake-renderer@{name}", mishap
-        self._needs_tokens = needs_tokens
+        self._needs_tokens, self._num_calls = needs_tokens, num_calls
+        self.packs_rows = num_calls > 1
 
     def open(
         self, segment: FakeSegment, voice: str, options: RenderOptions, seed: int, *, is_last: bool
@@ -243,7 +264,7 @@ class FakeRenderer:
             raise TextError("nothing here can be spoken", seen=segment.text)
         self._mishap("open_row", [segment])
         state = mix_text(f"{self.identity}|{voice}|{seed}|{options.speed}|{is_last}")
-        row = FakeRow(segment, state, options.is_streamed)
+        row = FakeRow(segment, state, options.is_streamed, self._num_calls)
         if not self._needs_tokens:
             row.feed(
                 [ord(c) % VOCABULARY for c in segment.text][: segment.num_tokens], is_final=True
@@ -253,9 +274,8 @@ class FakeRenderer:
     def acoustic(self, rows: Sequence[FakeRow]) -> None:
         self._mishap("acoustic", [row.segment for row in rows])
         assert all(row.acoustic_cost for row in rows)
-        made = [row.compute_acoustic() for row in rows]
-        for row, values in zip(rows, made, strict=True):
-            row.values += values
+        for row in rows:
+            row.advance()
 
     def vocode(self, rows: Sequence[FakeRow]) -> list[NDArray[np.float32]]:
         self._mishap("vocode", [row.segment for row in rows])
@@ -274,10 +294,14 @@ def fake_model(
     *,
     has_decoder: bool = True,
     cache_key: str = "fake",
+    num_calls: int = 1,
 ) -> SpeechModel:
-    """A model; other names are other weights, `cache_key` tells caches of other shapes apart."""
+    """A model; other names are other weights, `cache_key` tells caches of other shapes apart.
+
+    num_calls: of `acoustic` for each piece; with more than one, rows of any length share them
+    """
     mishap = mishap or Mishap()
-    renderer = FakeRenderer(name, mishap, needs_tokens=has_decoder)
+    renderer = FakeRenderer(name, mishap, needs_tokens=has_decoder, num_calls=num_calls)
     return SpeechModel(renderer, FakeDecoder(name, mishap, cache_key) if has_decoder else None)
 
 

@@ -135,15 +135,16 @@ def test_a_lost_device_fails_all_and_refuses_from_then_on() -> None:
 def test_a_fault_of_our_own_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     from kouji.engine.scheduler import Scheduler
 
-    with small_engine() as engine:
-        engine.submit(make_request(fake_model())).result()
+    def decide(self: Scheduler, now: float) -> None:
+        raise AssertionError("our own mistake")
 
-        def decide(self: Scheduler, now: float) -> None:
-            raise AssertionError("our own mistake")
-
+    device = FakeDevice()
+    with small_engine(device) as engine:
+        device.gate.clear()  # the request is inside, and cannot end, before the engine breaks
+        ticket = engine.submit(make_request(fake_model()))
         with monkeypatch.context() as patch:
             patch.setattr(Scheduler, "decide", decide)
-            ticket = engine.submit(make_request(fake_model()))
+            device.gate.set()
             with pytest.raises(EngineFailed, match="our own mistake"):
                 ticket.result()
         assert not engine.is_healthy

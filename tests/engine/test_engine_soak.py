@@ -120,6 +120,7 @@ def soak(seconds: float, num_callers: int = 6) -> Counter[str]:
         fake_model("two", mishap),
         fake_model("other", mishap, cache_key="other"),
         fake_model("no tokens", mishap, has_decoder=False),
+        fake_model("in calls", mishap, num_calls=5),
     ]
     with small_engine(FakeDevice(), buffer_seconds=0.3, max_queue=3) as engine:
         callers = [Caller(engine, models, seed) for seed in range(num_callers)]

@@ -1,8 +1,9 @@
 """Which rows are rendered together: of one lane and stage, of like length, after a bounded wait.
 
-Padding a short row to a long one computes silence, so a batch spans a bounded ratio of lengths;
-waiting for mates costs latency, so it ends after `wait_seconds`. Both are settings of the
-operator. Nothing here changes what a row sounds like, only when it is computed.
+Padding a short row to a long one computes silence, so a batch spans a bounded ratio of lengths,
+unless the renderer needs no padding; waiting for mates costs latency, so it ends after
+`wait_seconds`, and a row that goes on with what its last call began does not wait at all.
+Nothing here changes what a row sounds like, only when it is computed.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Batcher:
         due: list[tuple[str, list[Row]]] = []
         wake_at = None
         for stage, mates in self._groups(ready):
-            due_at = min(row.ready_since for row in mates) + self.wait_seconds
+            due_at = min(self._due_at(row) for row in mates)
             if len(mates) == self._limit(stage, mates[0]) or due_at <= now:
                 due.append((stage, mates))
             else:
@@ -82,11 +83,17 @@ class Batcher:
                     key = row.job.render_lane, row.job.is_streamed, own
                     lanes.setdefault(key, []).append(row)
             for rows in lanes.values():
-                oldest = min(rows, key=_age)
+                oldest = min(rows, key=self._due_at)
                 awaited = [row for row in rows if row.job.is_in_haste]
                 leaders = {id(row): row for row in (min(awaited, key=_age, default=oldest), oldest)}
+                packs = stage == "acoustic" and oldest.job.packs_rows
                 for leader in leaders.values():
-                    yield stage, self._mates(leader, rows, cost, self._limit(stage, leader))
+                    limit = self._limit(stage, leader)
+                    mates = _peers_first(leader, rows) if packs else _alike(leader, rows, cost)
+                    yield stage, [leader, *(row for row in mates if row is not leader)][:limit]
+
+    def _due_at(self, row: Row) -> float:
+        return row.ready_since + (0.0 if row.is_midway else self.wait_seconds)
 
     def _limit(self, stage: str, row: Row) -> int:
         if row.job.is_exact:
@@ -94,20 +101,23 @@ class Batcher:
         is_vocode = stage == "vocode"
         return min(self.max_rows, row.job.vocode_rows) if is_vocode else self.max_rows
 
-    def _mates(
-        self, leader: Row, rows: list[Row], cost: Callable[[Row], int], limit: int
-    ) -> list[Row]:
-        """The leader and the rows nearest to it in length, of one bounded ratio."""
-        batch, low, high = [leader], cost(leader), cost(leader)
-        others = (row for row in rows if row is not leader)
-        for row in sorted(others, key=lambda row: abs(cost(row) - cost(leader))):
-            new_low, new_high = min(low, cost(row)), max(high, cost(row))
-            if len(batch) == limit:
-                break
-            if new_high <= LIKE * new_low:
-                batch.append(row)
-                low, high = new_low, new_high
-        return batch
+
+def _alike(leader: Row, rows: list[Row], cost: Callable[[Row], int]) -> list[Row]:
+    """The rows nearest to the leader in length, of one bounded ratio."""
+    batch, low, high = [leader], cost(leader), cost(leader)
+    others = (row for row in rows if row is not leader)
+    for row in sorted(others, key=lambda row: abs(cost(row) - cost(leader))):
+        new_low, new_high = min(low, cost(row)), max(high, cost(row))
+        if new_high <= LIKE * new_low:
+            batch.append(row)
+            low, high = new_low, new_high
+    return batch
+
+
+def _peers_first(leader: Row, rows: list[Row]) -> list[Row]:
+    """Rows of any length: those whose listeners wait as the leader's do, then by age."""
+    haste = leader.job.is_in_haste
+    return sorted(rows, key=lambda row: (row.job.is_in_haste != haste, _age(row)))
 
 
 def _vocode_cost(row: Row) -> int:

@@ -26,6 +26,7 @@ class Row:
     """One segment of a job.
 
     acoustic_cost, vocode_cost: frames of its next piece in that stage; 0: nothing is ready
+    is_midway:   its next call goes on with what the last one began
     ready_since: when the costs last became what they are
     """
 
@@ -33,6 +34,7 @@ class Row:
         self.job, self.index = job, index
         self.phase = Phase.BEGIN
         self.acoustic_cost = self.vocode_cost = 0
+        self.is_midway = False
         self.ready_since = 0.0
 
     @property
@@ -56,6 +58,7 @@ class Job:
     is_background: nobody waits for it; whatever is not goes first
     is_exact: each of its rows is computed alone
     vocode_rows: rows worth vocoding together with its own
+    packs_rows: its rows need no others of like length in the acoustic stage
     deadline: on the scheduler's clock
     """
 
@@ -71,11 +74,12 @@ class Job:
         is_background: bool = False,
         is_exact: bool = False,
         vocode_rows: int = NO_LIMIT,
+        packs_rows: bool = False,
         deadline: float | None = None,
     ) -> None:
         self.client, self.num_segments = client, num_segments
         self.lane, self.render_lane, self.pool, self.deadline = lane, render_lane, pool, deadline
-        self.vocode_rows = vocode_rows
+        self.vocode_rows, self.packs_rows = vocode_rows, packs_rows
         self.order = -1  # of arrival; set when it is added
         self.rows: list[Row] = []
         self.num_admitted = self.num_delivered = 0

@@ -135,6 +135,7 @@ class Rendering:
         if has_advanced or not (row.acoustic_cost or row.vocode_cost):
             row.ready_since = self._clock()
         row.acoustic_cost, row.vocode_cost = row.render.acoustic_cost, row.render.vocode_cost
+        row.is_midway = row.render.is_midway
         if row.phase is Phase.DECODE:
             row.is_committed |= row.acoustic_cost > 0 or row.vocode_cost > 0
         if row.phase is not Phase.RENDER:

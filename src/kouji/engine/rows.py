@@ -167,6 +167,7 @@ class LiveJob(Job):
             is_background=request.is_background,
             is_exact=request.is_exact,
             vocode_rows=renderer.vocode_rows,
+            packs_rows=renderer.packs_rows,
             deadline=None if allowed is None else arrived + allowed,
         )
         self.request, self.channel, self.arrived = request, channel, arrived

@@ -247,12 +247,14 @@ class Renderer(Protocol):
     identity:    as for `Decoder`
     sample_rate: of the samples
     vocode_rows: rows worth vocoding together: on a CPU one fills it, and more only make others wait
+    packs_rows:  `acoustic` takes rows of any lengths without padding them to the longest
     num_bytes:   memory of the weights
     """
 
     identity: str
     sample_rate: int
     vocode_rows: int
+    packs_rows: bool
 
     @property
     def num_bytes(self) -> int: ...

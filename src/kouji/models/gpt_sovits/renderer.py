@@ -57,6 +57,7 @@ class SoVITSRenderer:
         self._context = networks.dec.context
         self._is_batching = self.device.type != "cpu"  # one row fills a CPU, and needs no padding
         self.vocode_rows = BATCH_ROWS if self._is_batching else 1
+        self.packs_rows = False
 
         def generate(latents: Tensor, style: Tensor, lengths: Tensor) -> Tensor:
             samples: Tensor = networks.dec(latents, style, lengths)

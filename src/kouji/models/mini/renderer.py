@@ -111,6 +111,7 @@ class MiniRenderer:
 
     sample_rate = SAMPLE_RATE
     vocode_rows = 8  # a row is short work: the batch saves its overhead
+    packs_rows = False
 
     def __init__(
         self, planner: AcousticModel, networks: Networks, *, pace: float, identity: str
