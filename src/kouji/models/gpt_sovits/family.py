@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from kouji.errors import ModelError, StyleError, TextError, VoiceError
 from kouji.models.family import (
@@ -37,6 +37,7 @@ from kouji.models.gpt_sovits.text.languages import MODES
 from kouji.models.gpt_sovits.text.zh_reader import official_pinyin
 from kouji.models.gpt_sovits.voice import condition, pack_conditioning, unpack_conditioning
 from kouji.models.gpt_sovits.weights import load_sovits, load_t2s, sovits_config, t2s_config
+from kouji.models.once import Once
 from kouji.models.precision import Precision
 from kouji.models.residents import Residents
 from kouji.models.stages import SamplingOptions, SpeechModel
@@ -51,25 +52,10 @@ if TYPE_CHECKING:
     from kouji.models.gpt_sovits.hubert import Hubert
     from kouji.voices.voice import WeightsFile
 
-N = TypeVar("N")
 SAMPLE_RATE = 32_000
 SEGMENT_PAUSE_SECONDS = 0.3  # upstream's fragment_interval
 _CUT = "cut5"  # upstream's default
 _HASH_DIGITS = 12
-
-
-class _Once(Generic[N]):
-    """A network loaded by the first who asks for it; a failure is not kept."""
-
-    def __init__(self, load: Callable[[], N]) -> None:
-        self._load, self._lock = load, threading.Lock()
-        self._network: N | None = None
-
-    def __call__(self) -> N:
-        with self._lock:
-            if self._network is None:
-                self._network = self._load()
-            return self._network
 
 
 @dataclass(frozen=True)
@@ -115,9 +101,9 @@ class GptSovitsFamily:
             "t2s": WeightsKey("t2s", parts.t2s, _hash_file(parts.t2s)),
             "sovits": WeightsKey("sovits", parts.sovits, _hash_file(parts.sovits)),
         }
-        self._bert = _Once(self._load_bert)
-        self._hubert = _Once(self._load_hubert)
-        self._speaker = _Once(self._load_speaker)
+        self._bert = Once(self._load_bert)
+        self._hubert = Once(self._load_hubert)
+        self._speaker = Once(self._load_speaker)
         self._lock = threading.Lock()
         self._fronts: dict[str, Front] = {}
         # A broken file is told when the model is loaded, not at the first request.
