@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kouji.models.layers.attention import attend_prefix, plan_step
+from kouji.models.layers.attention import attend_behind, attend_prefix, plan_step
 from kouji.models.layers.kv_cache import STRIP, CacheLayout, SlotCache
 
 HEADS, WIDTH, LAYERS = 3, 8, 2
@@ -165,3 +165,56 @@ def test_memory_is_taken_when_it_is_written(is_strips: bool) -> None:
 def _resident_bytes() -> int:
     words = Path("/proc/self/status").read_text().split("VmRSS:")[1].split()
     return int(words[0]) << 10
+
+
+GROUP = 2
+
+
+def grouped_textbook(keys: torch.Tensor, values: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """q (query heads, width), keys and values (positions, heads, width)."""
+    keys, values = (t.repeat_interleave(GROUP, dim=1) for t in (keys, values))
+    return torch.einsum("hp,phw->hw", torch.einsum("hw,phw->hp", q, keys).softmax(-1), values)
+
+
+@BOTH
+def test_heads_of_queries_may_share_keys(is_strips: bool) -> None:
+    cache = layout(is_strips).allocate(4, 2 * STRIP)
+    lengths, slots = [5, STRIP + 3], [2, 0]
+    content = [numbers(2, length, HEADS, WIDTH, seed=length) for length in lengths]
+    for slot, (keys, values) in zip(slots, content, strict=True):
+        cache.write(1, slot, keys, values)
+    qkv = numbers(2, (GROUP + 2) * HEADS * WIDTH, seed=9)
+    plan = plan_step(cache, torch.tensor(slots), torch.tensor(lengths), group=GROUP)
+    ours = plan.attend(1, qkv)
+    for row, (keys, values) in enumerate(content):
+        q, k, v = qkv[row].view(-1, WIDTH).split([GROUP * HEADS, HEADS, HEADS])
+        whole = torch.cat([keys, k[None]]), torch.cat([values, v[None]])
+        wanted = grouped_textbook(*whole, q).flatten()
+        assert torch.allclose(ours[row], wanted, atol=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("cuts", [[7], [STRIP], [30, 40, STRIP, STRIP + 70]])
+def test_what_is_written_in_pieces_is_read_whole(is_strips: bool, cuts: list[int]) -> None:
+    length = STRIP + 90
+    keys, values = numbers(2, length, HEADS, WIDTH)
+    cache = layout(is_strips).allocate(2, 2 * STRIP)
+    cache.write(0, 1, *numbers(2, 2 * STRIP, HEADS, WIDTH, seed=5))  # somebody was here before
+    for start, end in zip([0, *cuts], [*cuts, length], strict=True):
+        cache.write(0, 1, keys[start:end], values[start:end], start)
+    for num_positions in (length, 50):
+        ours = cache.read(0, 1, num_positions)
+        assert torch.equal(ours[0], keys[:num_positions].transpose(0, 1))
+        assert torch.equal(ours[1], values[:num_positions].transpose(0, 1))
+    assert not bool(cache.keys[0, 0].any())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_attention_behind_what_is_there(dtype: torch.dtype) -> None:
+    keys, values = numbers(2, 12, HEADS, WIDTH).to(dtype)
+    q = numbers(5, GROUP * HEADS, WIDTH, seed=3)
+    ours = attend_behind(q, keys.transpose(0, 1), values.transpose(0, 1))
+    for row in range(5):
+        seen = 12 - 5 + row + 1
+        wanted = grouped_textbook(keys[:seen].float(), values[:seen].float(), q[row])
+        assert torch.allclose(ours[row], wanted.flatten(), atol=1e-5)

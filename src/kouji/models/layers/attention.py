@@ -1,4 +1,5 @@
-"""Attention of one new position per row over slots of a cache, and of a prefix over itself.
+"""Attention of one new position per row over slots of a cache, of a prefix over itself, and of
+several positions behind what a slot holds. Heads of queries may share keys and values in groups.
 
 On a CPU the two products of single-query attention are what an embedding bag computes, a
 weighted sum of table rows: scores are keys weighted by the query (rows of the table: a strip of
@@ -29,32 +30,42 @@ class StepAttention:
     def attend(self, layer: int, qkv: Tensor) -> Tensor:
         """Append to the cache and attend.
 
-        qkv:     (rows, 3 * heads * width): scaled queries, keys and values of the new position
-        returns: (rows, heads * width) in the cache's number format
+        qkv:     (rows, (query heads + 2 * heads) * width): scaled queries, keys and values of the
+                 new position
+        returns: (rows, query heads * width) in the cache's number format
         """
         raise NotImplementedError
 
 
 def plan_step(
-    cache: SlotCache, slots: Tensor, lengths: Tensor, num_positions: int | None = None
+    cache: SlotCache,
+    slots: Tensor,
+    lengths: Tensor,
+    num_positions: int | None = None,
+    *,
+    group: int = 1,
 ) -> StepAttention:
     """Prepare a step.
 
     slots:         (rows,) int64, each at most once
     lengths:       (rows,) int64, positions already in the slots; the new one is written there
     num_positions: `RowCache` only: look no further than this (a bucket of CUDA graphs)
+    group:         heads of queries that share one of keys and values, next to each other
     """
     if isinstance(cache, StripCache):
-        return _StripStep(cache, slots, lengths)
+        return _StripStep(cache, slots, lengths, group)
     assert isinstance(cache, RowCache)
-    return _RowStep(cache, slots, lengths, num_positions or cache.num_positions)
+    return _RowStep(cache, slots, lengths, num_positions or cache.num_positions, group)
 
 
 class _RowStep(StepAttention):
     """Gathers rows and masks them: static shapes, no reading of tensors, fit for CUDA graphs."""
 
-    def __init__(self, cache: RowCache, slots: Tensor, lengths: Tensor, num_positions: int) -> None:
+    def __init__(
+        self, cache: RowCache, slots: Tensor, lengths: Tensor, num_positions: int, group: int
+    ) -> None:
         self.cache, self.slots, self.num_positions = cache, slots, num_positions
+        self.group = group
         self.heads = torch.arange(cache.layout.num_heads, device=slots.device)
         self.at = (slots.unsqueeze(1), self.heads, lengths.unsqueeze(1))
         positions = torch.arange(num_positions, device=slots.device)
@@ -62,13 +73,15 @@ class _RowStep(StepAttention):
 
     def attend(self, layer: int, qkv: Tensor) -> Tensor:
         """As `StepAttention.attend`."""
-        shape = (qkv.shape[0], 3, len(self.heads), -1)
-        q, k, v = qkv.to(self.cache.layout.dtype).view(shape).unbind(1)
+        heads = len(self.heads)
+        qkv = qkv.to(self.cache.layout.dtype).view(len(qkv), heads * (self.group + 2), -1)
+        q, k, v = torch.split(qkv, [heads * self.group, heads, heads], dim=1)
         keys, values = self.cache.keys[layer], self.cache.values[layer]
         keys.index_put_(self.at, k)
         values.index_put_(self.at, v)
+        # Queries of one group look at one head as if they were positions: no copies of keys.
         seen = F.scaled_dot_product_attention(
-            q.unsqueeze(2),
+            q.view(len(q), heads, self.group, -1),
             keys[:, :, : self.num_positions].index_select(0, self.slots),
             values[:, :, : self.num_positions].index_select(0, self.slots),
             attn_mask=self.mask,
@@ -80,8 +93,8 @@ class _RowStep(StepAttention):
 class _StripStep(StepAttention):
     """Both products as embedding bags over the tables of a `StripCache`."""
 
-    def __init__(self, cache: StripCache, slots: Tensor, lengths: Tensor) -> None:
-        self.cache = cache
+    def __init__(self, cache: StripCache, slots: Tensor, lengths: Tensor, group: int) -> None:
+        self.cache, self.group = cache, group
         self.num_rows = len(slots)
         self.shortest, self.longest = int(lengths.min()) + 1, int(lengths.max()) + 1
         assert self.longest <= cache.num_positions, "a row outgrew its slot"
@@ -94,21 +107,23 @@ class _StripStep(StepAttention):
         self._index_new(slots, lengths)
 
     def _index_keys(self, slots: Tensor, lengths: Tensor) -> None:
-        """Table rows of every (row, head, strip): the `width` channels of that strip."""
+        """Table rows of every (row, query head, strip): the `width` channels of that strip."""
         cache, layout = self.cache, self.cache.layout
         heads, width = layout.num_heads, layout.head_width
         # Strips beyond a row's end stand for its last one, which is in cache anyway.
         strips = torch.arange(self.num_strips).minimum((lengths // STRIP).unsqueeze(1))
         strips = (slots.unsqueeze(1) * cache.num_strips + strips).int() * (heads * width)
         channels = torch.arange(heads * width, dtype=torch.int32).view(heads, 1, width)
+        channels = channels.repeat_interleave(self.group, dim=0)
         self.key_rows = (strips[:, None, :, None] + channels).flatten()
         self.key_bags = torch.arange(0, len(self.key_rows), width, dtype=torch.int32)
 
     def _index_values(self, slots: Tensor, lengths: Tensor, positions: Tensor) -> None:
-        """Table rows of every (row, head): its positions; those unseen have weight zero."""
+        """Table rows of every (row, query head): its positions; the unseen have weight zero."""
         cache, heads = self.cache, self.cache.layout.num_heads
         seen = positions.minimum(lengths.unsqueeze(1)).int().unsqueeze(1)
-        first = (slots.unsqueeze(1) * heads + torch.arange(heads)) * cache.num_positions
+        every = torch.arange(heads).repeat_interleave(self.group)
+        first = (slots.unsqueeze(1) * heads + every) * cache.num_positions
         self.value_rows = (first.int().unsqueeze(2) + seen).flatten()
         self.value_bags = torch.arange(0, len(self.value_rows), len(positions), dtype=torch.int32)
 
@@ -127,7 +142,7 @@ class _StripStep(StepAttention):
     def attend(self, layer: int, qkv: Tensor) -> Tensor:
         """As `StepAttention.attend`."""
         cache, layout = self.cache, self.cache.layout
-        heads, width, rows = layout.num_heads, layout.head_width, self.num_rows
+        heads, width, rows = layout.num_heads * self.group, layout.head_width, self.num_rows
         qkv = qkv.to(layout.dtype)
         cache.flat[layer].put_(self.new, qkv[:, heads * width :])
         q = (
@@ -168,6 +183,27 @@ def attend_prefix(q: Tensor, k: Tensor, v: Tensor, num_free: int) -> Tensor:
         is_unseen = torch.arange(num_positions, device=q.device) > new
         free = torch.cat([free, _attend(q[:, num_free:], k, v, is_unseen)], dim=1)
     return free.transpose(0, 1).flatten(1)
+
+
+def attend_behind(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Causal attention of the last positions of a slot to all before them and themselves.
+
+    q:            (new, query heads, width), scaled
+    keys, values: (heads, positions, width), as a cache keeps them, the new ones included
+    returns:      (new, query heads * width) in the type of `q`
+    """
+    num_new, num_all = q.shape[0], keys.shape[1]
+    group = q.shape[1] // keys.shape[0]
+    k, v = (t.to(q.dtype).repeat_interleave(group, dim=0) for t in (keys, values))
+    is_seen = torch.ones(num_new, num_all, dtype=torch.bool, device=q.device)
+    seen = F.scaled_dot_product_attention(
+        q.transpose(0, 1).unsqueeze(0),
+        k.unsqueeze(0),
+        v.unsqueeze(0),
+        attn_mask=is_seen.tril(num_all - num_new),
+        scale=1.0,
+    )
+    return seen[0].transpose(0, 1).flatten(1)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, is_unseen: Tensor | None) -> Tensor:

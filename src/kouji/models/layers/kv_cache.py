@@ -23,6 +23,7 @@ STRIP = 128  # positions; 64 costs more look-ups, 256 reads more stale positions
 class CacheLayout:
     """What two decoders must agree on to share a cache.
 
+    num_heads: of keys and values; several heads of queries may share one
     is_strips: `StripCache`, else `RowCache`
     """
 
@@ -76,8 +77,12 @@ class SlotCache:
         """Memory of all slots."""
         return self.keys.nbytes + self.values.nbytes
 
-    def write(self, layer: int, slot: int, keys: Tensor, values: Tensor) -> None:
-        """Fill the beginning of a slot; both (positions, heads, width) of any float type."""
+    def write(self, layer: int, slot: int, keys: Tensor, values: Tensor, start: int = 0) -> None:
+        """Fill a slot from `start` on; both (positions, heads, width) of any float type."""
+        raise NotImplementedError
+
+    def read(self, layer: int, slot: int, num_positions: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of the first positions of a slot, (heads, positions, width) each."""
         raise NotImplementedError
 
     def copy_out(self, slot: int, num_positions: int) -> KeptPrefix:
@@ -105,10 +110,17 @@ class RowCache(SlotCache):
         self.keys = _zeros(shape, layout)
         self.values = _zeros(shape, layout)
 
-    def write(self, layer: int, slot: int, keys: Tensor, values: Tensor) -> None:
+    def write(self, layer: int, slot: int, keys: Tensor, values: Tensor, start: int = 0) -> None:
         """As `SlotCache.write`."""
-        self.keys[layer, slot, :, : keys.shape[0]] = keys.transpose(0, 1)
-        self.values[layer, slot, :, : keys.shape[0]] = values.transpose(0, 1)
+        end = start + keys.shape[0]
+        self.keys[layer, slot, :, start:end] = keys.transpose(0, 1)
+        self.values[layer, slot, :, start:end] = values.transpose(0, 1)
+
+    def read(self, layer: int, slot: int, num_positions: int) -> tuple[Tensor, Tensor]:
+        """As `SlotCache.read`; views."""
+        return self.keys[layer, slot, :, :num_positions], self.values[
+            layer, slot, :, :num_positions
+        ]
 
     def _beginning(self, slot: int, num_positions: int) -> tuple[Tensor, Tensor]:
         return self.keys[:, slot, :, :num_positions], self.values[:, slot, :, :num_positions]
@@ -138,14 +150,26 @@ class StripCache(SlotCache):
         self.key_rows = [layer[:half].view(-1, STRIP) for layer in self.flat]
         self.value_rows = [layer[half:].view(-1, width) for layer in self.flat]
 
-    def write(self, layer: int, slot: int, keys: Tensor, values: Tensor) -> None:
-        """As `SlotCache.write`; the rest of the last strip becomes zeros."""
+    def write(self, layer: int, slot: int, keys: Tensor, values: Tensor, start: int = 0) -> None:
+        """As `SlotCache.write`; the rest of the last strip becomes zeros if it was begun here."""
+        self.values[layer, slot, :, start : start + keys.shape[0]] = values.transpose(0, 1)
+        first, offset = divmod(start, STRIP)
+        if offset:  # fill up the strip that is there
+            open_ = self.keys[layer, slot, first, :, :, offset : offset + keys.shape[0]]
+            fitting = open_.shape[-1]
+            open_.copy_(keys[:fitting].permute(1, 2, 0))
+            first, keys = first + 1, keys[fitting:]
         num_positions, heads, width = keys.shape
         strips = -(-num_positions // STRIP)
         padded = torch.nn.functional.pad(keys.permute(1, 2, 0), (0, strips * STRIP - num_positions))
         cut = padded.view(heads, width, strips, STRIP).permute(2, 0, 1, 3)
-        self.keys[layer, slot, :strips] = cut
-        self.values[layer, slot, :, :num_positions] = values.transpose(0, 1)
+        self.keys[layer, slot, first : first + strips] = cut
+
+    def read(self, layer: int, slot: int, num_positions: int) -> tuple[Tensor, Tensor]:
+        """As `SlotCache.read`; the keys are a copy."""
+        strips = -(-num_positions // STRIP)
+        keys = self.keys[layer, slot, :strips].permute(1, 0, 3, 2).flatten(1, 2)
+        return keys[:, :num_positions], self.values[layer, slot, :, :num_positions]
 
     def _beginning(self, slot: int, num_positions: int) -> tuple[Tensor, Tensor]:
         strips = -(-num_positions // STRIP)
