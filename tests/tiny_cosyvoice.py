@@ -37,7 +37,10 @@ _STEADY = 3.0  # of channel 0 of every embedding, by which the rows of the head 
 
 def tiny_config(version: Version = "cosyvoice3") -> CosyVoiceConfig:
     """The sizes of the directory, as reading it must give them."""
-    lm = LMConfig(version, 2, 32, 4, 2, 8, 64, text_rows=TEXT_ROWS, codebook=CODEBOOK)
+    lm = LMConfig(
+        version, 2, 32, 4, 2, 8, 64, text_rows=TEXT_ROWS, codebook=CODEBOOK,
+        end_of_prompt=256 + len(_merges()) + 3,
+    )  # fmt: skip
     if version == "cosyvoice3":
         flow = FlowConfig(
             version, CODEBOOK, CHUNK_TOKENS, lookahead_channels=48,
@@ -139,15 +142,20 @@ def byte_symbols() -> list[str]:
     return [symbols[byte] for byte in range(256)]
 
 
-def write_tokenizer(folder: Path, config: LMConfig) -> Path:
-    """CosyVoice-BlankEN without its weights, which nobody reads."""
+def _merges() -> list[tuple[str, str]]:
+    """Some English pieces, and what makes one token of each of `WHOLE_CHARACTERS`."""
     symbols = byte_symbols()
     merges = list(_MERGES)
     for character in WHOLE_CHARACTERS:
         first, second, third = (symbols[byte] for byte in character.encode())
         merges += [(first, second), (first + second, third)]
-    merges = list(dict.fromkeys(merges))
-    signs = [*symbols, *("".join(pair) for pair in merges)]
+    return list(dict.fromkeys(merges))
+
+
+def write_tokenizer(folder: Path, config: LMConfig) -> Path:
+    """CosyVoice-BlankEN without its weights, which nobody reads."""
+    merges = _merges()
+    signs = [*byte_symbols(), *("".join(pair) for pair in merges)]
     base = len(signs)
     special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
     facts = dict.fromkeys(("lstrip", "normalized", "rstrip", "single_word"), False)
