@@ -1,30 +1,17 @@
-"""Which tensors a checkpoint must hold, by rule from its sizes, and what differs.
-
-A report groups names by their numbers, `model.h.layers.{0..23}.linear1.weight`, so that a wrong
-file reads in a few lines and not in eight hundred. Knows names and shapes, never values.
-"""
+"""Which tensors a checkpoint must hold, by rule from its sizes; knows names and shapes only."""
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from math import prod
 
 from torch import Tensor
 
 from kouji.errors import ModelError
-from kouji.models.archives.pickles import printable
+from kouji.models.archives.key_report import Shape, Shapes, compare_keys
 from kouji.models.gpt_sovits.config import SoVITSConfig, T2SConfig
-
-Shape = tuple[int, ...]
-Shapes = dict[str, Shape]
 
 _CODEBOOK = "quantizer.vq.layers.0._codebook."
 _PROJECTIONS = ("conv_q", "conv_k", "conv_v", "conv_o")
-_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
-_MOST_LINES = 6  # of each sort in a report
 
 
 def is_training_only(name: str) -> bool:
@@ -223,50 +210,9 @@ def _repeat(prefix: str, numbers: Iterable[int], shapes: Callable[[int], Shapes]
 # --- what was found
 
 
-@dataclass(frozen=True)
-class KeyReport:
-    """How the tensors of a file differ from what its sizes demand, in grouped lines."""
-
-    missing: tuple[str, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    misshapen: tuple[str, ...] = ()
-
-    @property
-    def is_fitting(self) -> bool:
-        """True if nothing differs."""
-        return not (self.missing or self.unexpected or self.misshapen)
-
-    def __str__(self) -> str:
-        """All of it in one line."""
-        sorts = {"missing": self.missing, "unexpected": self.unexpected}
-        sorts["wrong shape"] = self.misshapen
-        return "; ".join(f"{sort}: {_listed(lines)}" for sort, lines in sorts.items() if lines)
-
-
-def compare_keys(weight: Mapping[str, Tensor], expected: Shapes) -> KeyReport:
-    """Compare names and shapes; what only training needs may be there or not."""
-    needed = {name for name in expected if not is_training_only(name)}
-    surplus = weight.keys() - expected.keys()
-    shapes: dict[tuple[Shape, Shape], list[str]] = defaultdict(list)
-    for name in expected.keys() & weight.keys():
-        seen = tuple(weight[name].shape)
-        if seen != expected[name] and not is_training_only(name):
-            shapes[seen, expected[name]].append(name)
-    misshapen = [
-        f"{line} is {_sizes(seen)}, not {_sizes(wanted)}"
-        for (seen, wanted), names in shapes.items()
-        for line in group_names(names)
-    ]
-    return KeyReport(
-        group_names(needed - weight.keys()),
-        group_names(name for name in surplus if not is_training_only(name)),
-        tuple(sorted(misshapen)),
-    )
-
-
 def require_keys(weight: Mapping[str, Tensor], expected: Shapes, source: object) -> None:
     """Raise ModelError with the report unless the tensors are those expected."""
-    report = compare_keys(weight, expected)
+    report = compare_keys(weight, expected, is_training_only)
     if not report.is_fitting:
         raise ModelError(
             "the tensors of a checkpoint do not fit its network",
@@ -274,39 +220,3 @@ def require_keys(weight: Mapping[str, Tensor], expected: Shapes, source: object)
             allowed="the tensors of an official or fine-tuned checkpoint of its version",
             cure="export it again, or fetch an official one with kouji pull",
         )
-
-
-def group_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Names that differ only by numbers as one line, `model.h.layers.{0..23}.norm1.bias`."""
-    groups: dict[str, list[tuple[int, ...]]] = defaultdict(list)
-    for name in names:
-        shown = printable(name, 160).replace("{", "(").replace("}", ")")
-        indices = tuple(int(found[:9]) for found in _NUMBER.findall(shown))
-        groups[_NUMBER.sub("{}", shown)].append(indices)
-    return tuple(sorted(_grouped(pattern, indices) for pattern, indices in groups.items()))
-
-
-def _grouped(pattern: str, indices: list[tuple[int, ...]]) -> str:
-    axes = [sorted(set(axis)) for axis in zip(*indices, strict=True)]
-    line = pattern.format(*map(_span, axes))
-    is_full = prod(map(len, axes)) == len(set(indices))
-    return line if is_full else f"{line} ({len(indices)} of these)"
-
-
-def _span(numbers: list[int]) -> str:
-    """`7`, `{0..23}` or `{0,2,4}`."""
-    first, last = numbers[0], numbers[-1]
-    if len(numbers) == 1:
-        return str(first)
-    if last - first + 1 == len(numbers):
-        return f"{{{first}..{last}}}"
-    return "{" + ",".join(map(str, numbers[:12])) + (",..." if len(numbers) > 12 else "") + "}"
-
-
-def _sizes(shape: Shape) -> str:
-    return "x".join(map(str, shape)) or "a number"
-
-
-def _listed(lines: tuple[str, ...]) -> str:
-    more = len(lines) - _MOST_LINES
-    return ", ".join(lines[:_MOST_LINES]) + (f" and {more} more groups" if more > 0 else "")
