@@ -20,15 +20,19 @@ import httpx
 import numpy as np
 import pytest
 import typer
+from converting_mini import ConvertingMini
 from live_server import Live, Running
+from tiny_cosyvoice import make_tiny_cosyvoice
 
+from kouji.api import TTS
 from kouji.audio.labels import read_labels
 from kouji.audio.load import load_audio
 from kouji.audio.watermark import detect
 from kouji.cli.app import app as commands
 from kouji.config import Settings
+from kouji.models.mini.weights import SHIPPED, load_checkpoint
 from kouji.serve.app import DIALECTS
-from kouji.serve.models import open_models
+from kouji.serve.models import ModelPool, open_models
 from kouji.types import Audio
 from kouji.voices import VoiceStore
 from kouji.voices.sample import sample_path, sample_voice
@@ -173,6 +177,13 @@ def _cosyvoice(method: str, name: str) -> Way:
     return way
 
 
+def _conversion(live: Live, voice: str) -> Sound:
+    recording = {"file": ("a.ogg", sample_path().read_bytes())}
+    with live.client() as client:
+        data = {"voice": voice, "response_format": "flac"}
+        return _whole(client.post("/v1/audio/conversions", files=recording, data=data))
+
+
 def _predict(path: str) -> Way:
     def way(live: Live, voice: str) -> Sound:
         del voice  # a recording is sent along
@@ -190,6 +201,7 @@ def _predict(path: str) -> Way:
 SPEAKING: dict[str, Way] = {
     "POST /v1/audio/speech": _speech,
     "POST /v1/audio/speech/batch": _batch,
+    "POST /v1/audio/conversions": _conversion,
     "WS /v1/audio/speech/stream": _socket,
     "POST /v1/jobs": _job_file,
     "POST /v1/jobs/lines": _job,
@@ -237,6 +249,16 @@ SPEAKING_COMMANDS = {
     "say": ["say", TEXT, "--out", "{out}"],
     "job run": ["job", "run", "{text}", "--out", "{folder}", "--format", "wav"],
     "demo": ["demo", "--out", "{folder}"],
+    "convert": [
+        "convert",
+        "{source}",
+        "--voice",
+        "sample",
+        "--model",
+        "{cosyvoice}",
+        "--out",
+        "{out}",
+    ],
 }
 # Evaluation and training write figures and curves; what they speak stays in memory, or is a
 # training voice's sample in the run's own log.
@@ -257,8 +279,17 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     VoiceStore(home).add(
         Voice.from_reference(sample_voice().reference, name=UNOWNED, transcript="his letter is")
     )
-    with Running(Settings(home=home, threads=1), open_models) as running:
+    with Running(Settings(home=home, threads=1), _open_with_converter) as running:
         yield running
+
+
+def _open_with_converter(settings: Settings) -> ModelPool:
+    pool = open_models(settings)
+    family = ConvertingMini(load_checkpoint(SHIPPED), precision="float32")
+    tts = TTS(family, settings, pool.get().engine)
+    return ModelPool(
+        {**{name: pool.get(name) for name in pool.names}, "converter": tts}, tts.engine
+    )
 
 
 @pytest.fixture(scope="module")
@@ -340,7 +371,11 @@ def test_what_a_command_speaks_is_marked_and_written_down(name: str, tmp_path: P
     text = tmp_path / "text.txt"
     text.write_text(TEXT, "utf-8")
     folder, out = tmp_path / "out", tmp_path / "out.flac"
-    arguments = [part.format(out=out, folder=folder, text=text) for part in SPEAKING_COMMANDS[name]]
+    given = {"out": out, "folder": folder, "text": text, "source": sample_path()}
+    if name == "convert":
+        pytest.importorskip("kouji.models.cosyvoice.family")
+        given["cosyvoice"] = make_tiny_cosyvoice(tmp_path / "cosyvoice")
+    arguments = [part.format(**given) for part in SPEAKING_COMMANDS[name]]
     home = tmp_path / "home"
     environment = {**os.environ, "KOUJI_HOME": str(home), "KOUJI_THREADS": "1"}
     subprocess.run(

@@ -7,6 +7,7 @@ admitted request becomes sound is `kouji.speaking`.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections import OrderedDict
@@ -21,6 +22,7 @@ from kouji.audio.provenance import open_signer
 from kouji.config import Settings, load_settings
 from kouji.engine.openmp import release_team
 from kouji.errors import ConsentError, KoujiError, StyleError, UsageError, VoiceError
+from kouji.models.family import VoiceConverter
 from kouji.notice import Notice, notice_sentence, settle_notice
 from kouji.speaking import (
     Job,
@@ -55,6 +57,7 @@ __all__ = [
     "load",
 ]
 
+MAX_SOURCE_SECONDS = 3600.0  # of a recording to be converted
 _CACHED_VOICES = 256
 _log = logging.getLogger(__name__)
 
@@ -264,21 +267,88 @@ class TTS:
             job.held.close()
             raise
 
-    def _admit(self, request: SpeechRequest, watermark: bool) -> Job:
-        """Check everything about a request before it costs computing, then write it down."""
+    def convert(
+        self,
+        source: str | Path | bytes | BinaryIO | Audio,
+        voice: Voice,
+        seed: int = 0,
+        *,
+        speed: float = 1.0,
+        watermark: bool = True,
+        options: SpeakOptions | None = None,
+    ) -> Speech:
+        """Say a recording again in another voice: its words, its timing, this voice's timbre.
+
+        source: speech of 0.2 s to an hour, in a file, bytes, a binary file or Audio
+        others as `speak`; what `options` say of text and sampling has no meaning here
+        raises: UsageError for a family that does not convert; UnreadableAudio, AudioError,
+                ReferenceRefused, ConsentError; EngineBusy, EngineFailed, DeadlineExceeded
+        """
+        stream = self.stream_conversion(
+            source,
+            voice,
+            seed,
+            speed=speed,
+            watermark=watermark,
+            options=options,
+            in_chunks=False,
+        )
+        return stream.join(list(stream))
+
+    def stream_conversion(
+        self,
+        source: str | Path | bytes | BinaryIO | Audio,
+        voice: Voice,
+        seed: int = 0,
+        *,
+        speed: float = 1.0,
+        watermark: bool = True,
+        produce_id: int | None = None,
+        options: SpeakOptions | None = None,
+        in_chunks: bool = True,
+    ) -> SpeechStream:
+        """`convert` piece by piece, as `stream` is `speak`; the source must be whole."""
+        from kouji.audio.clean import HIGHEST_RATE
+        from kouji.audio.load import load_audio
+
+        self._check_watermark(watermark)
+        if not isinstance(self.family, VoiceConverter):
+            raise UsageError(
+                "this model does not convert speech",
+                seen=self.family.name,
+                allowed="cosyvoice3, cosyvoice2",
+                cure="kouji pull cosyvoice3, then take it as the model",
+            )
+        heard = load_audio(source, max_seconds=MAX_SOURCE_SECONDS, highest_rate=HIGHEST_RATE)
+        if produce_id is None:
+            produce_id = _conversion_id(heard, voice, seed, speed)
+        request = SpeechRequest(
+            "", voice, Style(rate=speed), seed, None, produce_id, options or SpeakOptions()
+        )
+        job = self._admit(request, watermark, partial(self.family.prepare_conversion, heard, voice))
+        try:
+            return self._speaker.stream(job, watermark, is_streamed=in_chunks)
+        except BaseException:
+            job.held.close()
+            raise
+
+    def _admit(
+        self,
+        request: SpeechRequest,
+        watermark: bool,
+        hear: Callable[[], PreparedText] | None = None,
+    ) -> Job:
+        """Check everything about a request before it costs computing, then write it down.
+
+        hear: prepares a recording to be converted, in place of the text
+        """
         voice = request.voice
         self._require_leave(voice)
         if not 0 <= request.seed < 1 << 63:
             raise UsageError("seed out of range", seen=request.seed, allowed="0 to 2^63 - 1")
         self._speaker.check(request.options)
         style, warnings = self._resolve_style(request.style)
-        prepared = self.family.prepare(
-            request.text,
-            voice,
-            language=request.language,
-            style=style,
-            options=request.options.text,
-        )
+        prepared = hear() if hear else self._prepare_text(request, style)
         notice, notice_words = self._prepare_notice(request)
         guard = request.options.guard
         with ExitStack() as held:
@@ -300,7 +370,17 @@ class TTS:
                 conditioning,
                 self._settings.guard if guard is None else guard,
                 held.pop_all(),
+                is_conversion=hear is not None,
             )
+
+    def _prepare_text(self, request: SpeechRequest, style: Style) -> PreparedText:
+        return self.family.prepare(
+            request.text,
+            request.voice,
+            language=request.language,
+            style=style,
+            options=request.options.text,
+        )
 
     def _prepare_notice(self, request: SpeechRequest) -> tuple[Notice, PreparedText | None]:
         """What is to be heard besides the text, and its words where it is spoken."""
@@ -419,3 +499,10 @@ class TTS:
         except ConsentError:
             store.drop_conditionings(voice.id)
             raise
+
+
+def _conversion_id(source: Audio, voice: Voice, seed: int, speed: float) -> int:
+    """32 bits that name a conversion in watermark, label and audit line; see `mark_id`."""
+    digest = hashlib.sha256(repr((source.sample_rate, voice.content_hash, seed, speed)).encode())
+    digest.update(source.samples.tobytes())
+    return int.from_bytes(digest.digest()[:4], "big")

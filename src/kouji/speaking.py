@@ -19,7 +19,7 @@ import numpy as np
 
 from kouji.errors import EngineBusy, KoujiError
 from kouji.last_stage import Assembler, Script, SpeechChunk
-from kouji.models.stages import RenderOptions
+from kouji.models.stages import RenderOptions, SpeechModel
 from kouji.speech_request import SamplingWishes, SpeakOptions, SpeechRequest, mark_id
 from kouji.text.style import Style
 from kouji.types import Audio, Samples, Speech
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from kouji.engine.engine import Engine, Ticket
     from kouji.engine.request import EngineRequest
     from kouji.models.family import Family
-    from kouji.models.stages import SpeechModel
 
 __all__ = [
     "Job",
@@ -51,6 +50,7 @@ class Job:
     """A request whose every input was found good; not kept once the engine has it.
 
     held: closes what the job keeps in memory: its voice's weights
+    is_conversion: what is heard was heard before, and nothing is decoded; a spoken notice is
     """
 
     script: Script
@@ -59,6 +59,7 @@ class Job:
     conditioning: Any
     guard: bool
     held: ExitStack
+    is_conversion: bool = False
 
 
 class Speaker:
@@ -168,8 +169,9 @@ class Speaker:
         prepared, style = (job.script.prepared, job.style) if is_text else (words, Style())
         wishes = options.sampling if is_text else SamplingWishes()
         assert prepared is not None
+        is_decoded = not (is_text and job.is_conversion)
         return EngineRequest(
-            model=job.model,
+            model=job.model if is_decoded else SpeechModel(job.model.renderer),
             segments=tuple(segment.payload for segment in prepared.segments),
             voice=job.conditioning,
             sampling=wishes.over(self._family.sampling),

@@ -140,7 +140,7 @@ def say(
     tell: Callable[[str], None] = _nothing if quiet else say_to_user
     if subtitles is not None:
         subtitle_format(subtitles)
-        _check_folder(subtitles)
+        check_folder(subtitles)
     with _chosen_output(out, play) as target:
         options = SayOptions(
             text=read_text(text, file),
@@ -149,7 +149,7 @@ def say(
             style=combine_style(style, speed, pitch, volume),
             seed=seed,
             language=_chosen_language(language),
-            is_watermarked=_chosen_watermark(no_watermark, settings),
+            is_watermarked=chosen_watermark(no_watermark, settings),
             options=SpeakOptions(
                 sampling=SamplingWishes(temperature, top_k, top_p, repetition_penalty),
                 guard=False if no_guard else None,
@@ -337,11 +337,11 @@ def _chosen_output(out: str | None, play: bool) -> Iterator[Path | None]:
         yield None
         return
     path = Path(out).expanduser()
-    _check_folder(path)
+    check_folder(path)
     yield path
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path) -> None:
     """Raise UsageError before any work if the folder of an output is not there."""
     if path.is_dir():
         raise UsageError("the output is a folder", seen=str(path), cure="add a file name")
@@ -363,7 +363,7 @@ def _chosen_language(language: str | None) -> str | None:
     return language
 
 
-def _chosen_watermark(no_watermark: bool, settings: Settings) -> bool:
+def chosen_watermark(no_watermark: bool, settings: Settings) -> bool:
     """False only where the operator permits it and the caller asks for it."""
     if no_watermark and settings.watermark:
         raise UsageError(

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
 from kouji.errors import UsageError
 from kouji.models.stages import SamplingOptions, SpeechModel
 from kouji.text.style import Style
-from kouji.types import Timing
+from kouji.types import Audio, Timing
 from kouji.voices import Voice
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -152,4 +152,16 @@ class Family(Protocol):
 
     def warnings(self, info: Any) -> tuple[str, ...]:
         """What rendering a segment could not fulfil."""
+        ...
+
+
+@runtime_checkable
+class VoiceConverter(Protocol):
+    """A family that also says a recording again in another voice."""
+
+    def prepare_conversion(self, source: Audio, voice: Voice) -> PreparedText:
+        """Speech of any length in segments for `SpeechModel.renderer`, without decode stage.
+
+        raises: AudioError, ReferenceRefused, ModelError
+        """
         ...

@@ -30,6 +30,7 @@ from kouji.serve.record import current
 from kouji.serve.routes import (
     batch,
     consents,
+    conversions,
     cosyvoice,
     gpt_sovits,
     health,
@@ -49,6 +50,7 @@ DIALECTS = (
     openai_speech,
     speech_socket,
     batch,
+    conversions,
     watermark,
     models,
     voices,

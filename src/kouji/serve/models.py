@@ -73,6 +73,15 @@ class ModelPool:
             return found
         raise ModelError("unknown model", seen=wanted, allowed=", ".join(self.names))
 
+    def converting(self) -> Chosen | None:
+        """The first model that says speech again in another voice, if one does."""
+        from kouji.models.family import VoiceConverter
+
+        for name, tts in self._models.items():
+            if isinstance(tts.family, VoiceConverter):
+                return Chosen(name, tts)
+        return None
+
     def substitute(self, family: str, *, strict: bool) -> Chosen:
         """The model for a dialect that belongs to a family: of that family, else the default.
 

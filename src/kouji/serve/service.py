@@ -7,6 +7,7 @@ knows no HTTP.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from kouji.serve.record import current
 from kouji.serve.references import InlineReference, References
 from kouji.serve.utterance import Facts, Utterance
 from kouji.serve.voicebook import VoiceBook
+from kouji.types import Audio
 from kouji.voices import Voice
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 _SEATS = {"cpu": 8, "cuda": 32}
 _PREPARING_THREADS = 4  # preparing texts and hearing recordings share the cores with the engine
 _LOADING_SECONDS = 5.0
+CHARACTERS_PER_SECOND = 15  # of English speech
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class SpeakCall:
               send prose)
     in_chunks: False where nobody listens before the end
     produce_id: of the work this is a part of; None makes one of its own
+    source:   speech to be said again, in place of a text
     options:  its client and deadline are the service's own
     """
 
@@ -70,6 +74,13 @@ class SpeakCall:
     produce_id: int | None = None
     options: SpeakOptions | None = None
     warnings: tuple[str, ...] = field(default=())
+    source: Audio | None = field(default=None, repr=False)
+
+    @property
+    def num_characters(self) -> int:
+        """What it counts of a key's quota: speech as much as its words would, about."""
+        spoken = self.source.duration * CHARACTERS_PER_SECOND if self.source else 0.0
+        return len(self.text) + math.ceil(spoken)
 
 
 class Service:
@@ -229,7 +240,7 @@ class Service:
         if isinstance(call.voice, InlineReference):
             self.references.check(call.voice, caller)
         self.gate.check(caller.id)
-        with self.admission.charged(caller, len(call.text)):
+        with self.admission.charged(caller, call.num_characters):
             seat = await self.gate.enter(caller.id, self.settings.request_seconds)
             try:
                 opened = await self.in_thread(self._open, chosen, call, caller, began)
@@ -256,16 +267,26 @@ class Service:
         options = replace(
             call.options or SpeakOptions(), client=caller.id, deadline_seconds=max(0.001, left)
         )
-        stream = chosen.tts.stream(
-            call.text,
-            voice,
-            style=style,
-            seed=call.seed,
-            language=call.language,
-            options=options,
-            in_chunks=call.in_chunks,
-            produce_id=call.produce_id,
-        )
+        if call.source is not None:
+            stream = chosen.tts.stream_conversion(
+                call.source,
+                voice,
+                call.seed,
+                speed=style.rate,
+                options=options,
+                in_chunks=call.in_chunks,
+            )
+        else:
+            stream = chosen.tts.stream(
+                call.text,
+                voice,
+                style=style,
+                seed=call.seed,
+                language=call.language,
+                options=options,
+                in_chunks=call.in_chunks,
+                produce_id=call.produce_id,
+            )
         facts = Facts(
             chosen.name,
             voice.name,
@@ -276,6 +297,21 @@ class Service:
             chosen.is_substitute,
         )
         return _Opened(stream, facts, voice.id)
+
+    async def read_source(self, recording: bytes, caller: Caller) -> Audio:
+        """A recording sent to be converted.
+
+        raises: NotAllowed, Overloaded, UnreadableAudio; it may be as long as a text would last
+        """
+        from kouji.audio.clean import HIGHEST_RATE
+        from kouji.audio.load import load_audio
+
+        caller.require("speak")
+        self.gate.check(caller.id)
+        seconds = max(1.0, self.settings.max_text_characters / CHARACTERS_PER_SECOND)
+        read = partial(load_audio, max_seconds=seconds, highest_rate=HIGHEST_RATE)
+        source: Audio = await self.in_thread(read, recording)
+        return source
 
     def check_text(self, text: str) -> None:
         """Refuse a text beyond the operator's limit; TooLarge."""
@@ -292,7 +328,10 @@ class Service:
         if isinstance(call.model, Chosen):
             return call.model
         voice = None if isinstance(call.voice, InlineReference) else call.voice
-        return self.models.choose(call.model, voice)
+        chosen = self.models.choose(call.model, voice)
+        if call.source is None or chosen.name == call.model:
+            return chosen
+        return self.models.converting() or chosen
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run what computes or reads files beside the event loop, a few at a time."""
