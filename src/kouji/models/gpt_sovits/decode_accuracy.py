@@ -1,13 +1,8 @@
-"""How near a rounded decoder stays to the exact one, teacher-forced: both read the same tokens.
-
-Free-running token sequences part for good after one different draw and so measure nothing;
-with forced tokens every position is a fair comparison of two distributions.
-"""
+"""How near a rounded T2S decoder stays to the exact one, over tokens drawn as GPT-SoVITS does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,28 +11,9 @@ from kouji.models.gpt_sovits.conditioning import Conditioning, TextFeatures
 from kouji.models.gpt_sovits.decoder import T2SDecoder
 from kouji.models.gpt_sovits.official_decode import draw, probabilities
 from kouji.models.stages import SamplingOptions
-
-CONFIDENT_MARGIN = 0.5  # nats between the two likeliest tokens of the exact decoder
-
-
-@dataclass(frozen=True)
-class PrecisionReport:
-    """Agreement over `num_positions` distributions.
-
-    top1_agreement:      share of positions with the same likeliest token
-    num_confident:       positions where the exact decoder's margin exceeds `CONFIDENT_MARGIN`
-    confident_agreement: the same share among those; 1 where there are none
-    mean_kl:             mean of KL(exact || rounded), in nats
-    """
-
-    num_positions: int
-    top1_agreement: float
-    num_confident: int
-    confident_agreement: float
-    mean_kl: float
+from kouji.models.teacher_forcing import PrecisionReport, compare_decoders
 
 
-@torch.inference_mode()
 def compare_precisions(
     exact: T2SDecoder,
     rounded: T2SDecoder,
@@ -52,67 +28,8 @@ def compare_precisions(
     options: how those tokens are drawn; the end token never is, so that all rows run on
     """
     rng = torch.Generator().manual_seed(seed)
-    pairs = [_Run(exact, inputs, num_tokens), _Run(rounded, inputs, num_tokens)]
-    used = [prompt.history for prompt in pairs[0].prompts]
-    compared: list[tuple[Tensor, Tensor]] = []
-    for _ in range(num_tokens):
-        logits = pairs[0].logits.cpu(), pairs[1].logits.cpu()
-        compared.append(logits)
-        tokens = []
-        for row, history in enumerate(used):
-            scores = logits[0][row : row + 1].clone()
-            scores[:, exact.eos] = -torch.inf
-            chances = probabilities(scores, history.unsqueeze(0), options or SamplingOptions())
-            tokens.append(draw(chances, rng)[0])
-        used = [torch.cat(row) for row in zip(used, tokens, strict=True)]
-        for run in pairs:
-            run.step(torch.cat(tokens))
-    return _report(*(torch.cat(part) for part in zip(*compared, strict=True)))
 
+    def pick(scores: Tensor, used: Tensor) -> Tensor:
+        return draw(probabilities(scores, used, options or SamplingOptions()), rng)[0]
 
-class _Run:
-    """One decoder over all inputs in one batch; `logits` are those of the next token."""
-
-    def __init__(
-        self,
-        decoder: T2SDecoder,
-        inputs: Sequence[tuple[TextFeatures, Conditioning]],
-        num_tokens: int,
-    ) -> None:
-        self.decoder = decoder
-        self.prompts = [decoder.prompt(*pair) for pair in inputs]
-        longest = max(prompt.num_positions for prompt in self.prompts)
-        self.cache = decoder.new_cache(len(inputs), longest + num_tokens)
-        self.slots = torch.arange(len(inputs), device=decoder.device)
-        self.positions, self.lengths = (
-            torch.tensor(numbers, device=decoder.device)
-            for numbers in (
-                [prompt.next_position for prompt in self.prompts],
-                [prompt.num_positions for prompt in self.prompts],
-            )
-        )
-        self.logits = decoder.prefill(self.prompts, self.cache, self.slots.tolist())
-
-    def step(self, tokens: Tensor) -> None:
-        tokens = tokens.to(self.decoder.device)
-        self.logits = self.decoder.step(
-            tokens, self.positions, self.lengths, self.slots, self.cache
-        )
-        self.positions = self.positions + 1
-        self.lengths = self.lengths + 1
-
-
-def _report(exact: Tensor, rounded: Tensor) -> PrecisionReport:
-    """Compare two (positions, vocabulary) logits."""
-    ours, theirs = exact.double().log_softmax(-1), rounded.double().log_softmax(-1)
-    best = ours.topk(2).values
-    is_same = ours.argmax(-1) == theirs.argmax(-1)
-    is_confident = best[:, 0] - best[:, 1] > CONFIDENT_MARGIN
-    num_confident = int(is_confident.sum())
-    return PrecisionReport(
-        num_positions=len(exact),
-        top1_agreement=float(is_same.double().mean()),
-        num_confident=num_confident,
-        confident_agreement=float(is_same[is_confident].double().mean()) if num_confident else 1.0,
-        mean_kl=float((ours.exp() * (ours - theirs)).sum(-1).mean()),
-    )
+    return compare_decoders(exact, rounded, inputs, pick, num_tokens=num_tokens)
