@@ -66,7 +66,7 @@ def load_torch_file(path: str | Path) -> TorchFile:
     raise ModelError(
         "this is no file that torch wrote",
         seen=f"{path}: {_describe(bytes(memory[:64]))}",
-        allowed="a .ckpt or .pth of GPT-SoVITS",
+        allowed="weights saved by torch (.pt, .pth, .ckpt)",
         cure="download it again, with kouji pull or in a browser",
     )
 
