@@ -170,14 +170,14 @@ class FakeDecoder:
         assert entry is not None
         prompt, segment = entry
         state = int(cache.states[slot, prompt.num_positions - 1 + made])
-        ids = torch.arange(VOCABULARY)
+        ids = torch.arange(self.vocabulary)
         logits = (((ids + 1) * (state | 1)) % 997).float().div(100)[None]
-        logits[0, EOS] = 90.0 if made >= segment.num_tokens else -90.0
+        logits[0, self.eos :] = 90.0 if made >= segment.num_tokens else -90.0
         first = int(cache.states[slot, prompt.num_positions]) if made else 0
         if segment.habit == "loops" or (segment.habit == "flaky" and made and first % 2):
-            logits[0, 7], logits[0, EOS] = 80.0, -90.0
+            logits[0, 7], logits[0, self.eos :] = 80.0, -90.0
         if segment.habit == "mumbles":
-            logits[0, EOS] = -90.0
+            logits[0, self.eos :] = -90.0
         if segment.habit == "nan" and made == 2:
             logits[:] = float("nan")
         return logits

@@ -52,7 +52,10 @@ class Attempts:
             options=request.guard,
         )
         seed = retry_seed(row.seed, len(row.attempts))
-        row.attempts.append(Attempt(watch))
+        row.attempts.append(attempt := Attempt(watch))
+        seat.length, seat.turn = seat.prompt.num_positions, None
+        if row.script is not None:
+            attempt.history = []
         self._pools.sampler(decoder).begin(seat.slot, request.sampling, seed, seat.prompt.history)
 
     def draw(self, rows: Sequence[SegmentRow], logits: Sequence[Tensor]) -> Failures:
@@ -81,28 +84,45 @@ class Attempts:
     def _draw(self, todo: Sequence[tuple[SegmentRow, Tensor]]) -> list[_Draw]:
         rows = [row for row, _ in todo]
         decoder = rows[0].decoder
+        turns = [row.seated.turn for row in rows]
         drawn = self._pools.sampler(decoder).draw(
             torch.cat([logits for _, logits in todo]) if len(todo) > 1 else todo[0][1],
             [row.seated.slot for row in rows],
-            [len(row.attempt.tokens) for row in rows],
+            [len(row.attempt.history) for row in rows],
             min_tokens=[row.seated.prompt.min_tokens for row in rows],
             eos=decoder.eos,
             stops_on_argmax=decoder.stops_on_argmax,
-            drawn_before=[row.attempt.tokens for row in rows],
+            drawn_before=[row.attempt.history for row in rows],
+            allowed=[None if turn is None else turn.allowed_ids for turn in turns],
         )
         return [_Draw(*each) for each in zip(*drawn, strict=True)]
 
     def _take(self, row: SegmentRow, drawn: _Draw) -> bool:
         """Write a token down; returns True if the row begins again with another seed."""
-        attempt = row.attempt
+        attempt, script = row.attempt, row.script
         is_faulty = False
+        if drawn.is_end and script is not None and script.steers(drawn.token):
+            attempt.add(drawn.token, is_sound=False)
+            return False
         if not drawn.is_end:
-            attempt.tokens.append(drawn.token)
+            attempt.add(drawn.token)
             self.num_tokens += 1
             is_faulty = attempt.watch.push(drawn.token) is not None
         if not (drawn.is_end or is_faulty or len(attempt.tokens) >= row.seated.max_tokens):
             return False
-        attempt.verdict = self._judge(row, eos_reached=drawn.is_end)
+        return self.end(row, eos_reached=drawn.is_end)
+
+    def force(self, row: SegmentRow, token: int) -> None:
+        """Take a token that a script wants without a draw; it may end the row."""
+        if row.script is not None and row.script.steers(token):
+            row.attempt.add(token, is_sound=False)
+        else:
+            self._take(row, _Draw(token, token >= row.decoder.eos, is_bad=False))
+
+    def end(self, row: SegmentRow, *, eos_reached: bool) -> bool:
+        """No more tokens in this attempt; returns True if the row begins again."""
+        attempt = row.attempt
+        attempt.verdict = self._judge(row, eos_reached=eos_reached)
         if attempt.verdict.is_fault and self._may_retry(row):
             self.num_retries += 1
             row.forget_sound()
@@ -123,5 +143,7 @@ class Attempts:
 
     @staticmethod
     def _may_retry(row: SegmentRow) -> bool:
+        """Text that is still being written is spoken once: its script does not begin again."""
         guard = row.job.request.guard
-        return guard.is_on and len(row.attempts) <= guard.max_retries and not row.is_committed
+        has_retries = guard.is_on and len(row.attempts) <= guard.max_retries
+        return has_retries and not row.is_committed and row.script is None

@@ -1,13 +1,14 @@
 """The decode stage: rows of one decoder get their seats, are prefilled, and step together.
 
-A row comes in with a segment and leaves with tokens, or with the error it fails with. Knows
-nothing of turns: the scheduler says which rows; nothing of draws: see `attempts`.
+A row comes in with a segment and leaves with tokens, or with the error it fails with. A row whose
+text is still being written asks its script before each step, and waits where that has to wait.
+Which rows have their turn is the scheduler's business, draws are that of `attempts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from kouji.engine.pools import Pools
 from kouji.engine.rows import SegmentRow
 from kouji.engine.slots import Prefix
 from kouji.errors import UsageError
-from kouji.models.stages import Decoder, KVCache, Prompt
+from kouji.models.stages import Decoder, KVCache, Prompt, ScriptedDecoder, Turn
 
 T = TypeVar("T")
 
@@ -50,9 +51,14 @@ class Decoding:
     """Runs rows of any decoder, one batch of one decoder at a time."""
 
     def __init__(
-        self, device: StepDevice, isolation: Isolation, pools: Pools, attempts: Attempts
+        self,
+        device: StepDevice,
+        isolation: Isolation,
+        pools: Pools,
+        attempts: Attempts,
+        clock: Callable[[], float],
     ) -> None:
-        self._device, self._isolation = device, isolation
+        self._device, self._isolation, self._clock = device, isolation, clock
         self._pools, self._attempts = pools, attempts
 
     def begin(self, rows: Sequence[SegmentRow]) -> Failures:
@@ -68,10 +74,43 @@ class Decoding:
         return failures
 
     def step(self, rows: Sequence[SegmentRow]) -> Failures:
-        """One token further in every row; rows share a decoder."""
+        """One token further in every row that need not wait for text; rows share a decoder."""
         failures: Failures = []
-        made = _part(self._isolation.compute(rows, self._step_logits), failures)
+        able = [row for row in rows if row.script is None or self._asks(row, failures)]
+        reading = [row for row in able if _turn(row).piece is not None]
+        fresh = [row for row in able if not row.attempt.history and row not in reading]
+        feeding = [row for row in able if row not in reading and row not in fresh]
+        made = _part(self._isolation.compute(feeding, self._step_logits), failures)
+        made += _part(self._isolation.compute(reading, self._extend_logits), failures)
+        for row, _ in made:
+            row.seated.length += max(1, _turn(row).num_positions)
+        made += [(row, logits) for row in fresh if (logits := row.seated.first_logits) is not None]
         return failures + self._attempts.draw([row for row, _ in made], [part for _, part in made])
+
+    def _asks(self, row: SegmentRow, failures: Failures) -> bool:
+        """Ask a script for its turn; True if there is something to compute."""
+        [(_, result)] = self._isolation.compute([row], self._next_turns)
+        if isinstance(result, Exception):
+            failures.append((row, result))
+            return False
+        return result
+
+    def _next_turns(self, rows: Sequence[SegmentRow]) -> list[bool]:
+        [row] = rows
+        while (script := row.script) is not None:
+            # Parked before it is asked: text that comes from now on ends that again.
+            row.is_parked, row.parked_since = True, self._clock()
+            turn = script.next(row.attempt.history)
+            if turn.is_waiting:
+                return [False]
+            row.is_parked, row.seated.turn = False, turn
+            if turn.forced is not None:
+                self._attempts.force(row, turn.forced)
+            elif row.seated.length + max(1, turn.num_positions) > row.seated.num_positions:
+                self._attempts.end(row, eos_reached=False)
+            else:
+                return [True]
+        return [False]
 
     def _open(self, decoders: Sequence[Decoder]) -> list[None]:
         self._pools.open(decoders[0])
@@ -97,7 +136,8 @@ class Decoding:
             row.seated.first_logits = logits
             row.phase = Phase.DECODE
         begun = _part(self._isolation.compute([row for row, _ in made], self._begin), failures)
-        ready = [row for row, _ in begun]
+        # A script says itself when it draws first.
+        ready = [row for row, _ in begun if row.script is None]
         failures += self._attempts.draw(ready, [logits for row, logits in made if row in ready])
 
     def _begin(self, rows: Sequence[SegmentRow]) -> list[None]:
@@ -135,18 +175,27 @@ class Decoding:
     def _step_logits(self, rows: Sequence[SegmentRow]) -> list[Tensor]:
         decoder = rows[0].decoder
         seats = [row.seated for row in rows]
-        written = [len(row.attempt.tokens) - 1 for row in rows]  # generated tokens in the slot
-        places = list(zip(seats, written, strict=True))
         tokens, positions, lengths, slots = torch.tensor(
             [
                 [row.attempt.tokens[-1] for row in rows],
-                [seat.prompt.next_position + count for seat, count in places],
-                [seat.prompt.num_positions + count for seat, count in places],
+                [seat.next_position for seat in seats],
+                [seat.length for seat in seats],
                 [seat.slot for seat in seats],
             ]
         )
         cache = self._pools.cache(decoder)
         logits = self._device.run_step(decoder, tokens, positions, lengths, slots, cache)
+        return list(logits[:, None].unbind())
+
+    def _extend_logits(self, rows: Sequence[SegmentRow]) -> list[Tensor]:
+        decoder = cast(ScriptedDecoder, rows[0].decoder)
+        seats = [row.seated for row in rows]
+        logits = decoder.extend(
+            [_turn(row).piece for row in rows],
+            self._pools.cache(decoder),
+            [seat.slot for seat in seats],
+            [seat.length for seat in seats],
+        )
         return list(logits[:, None].unbind())
 
 
@@ -156,7 +205,9 @@ def check_room(prompt: Prompt, num_positions: int) -> None:
     num_positions: of a slot
     raises:        UsageError
     """
-    needed = prompt.num_positions + max(1, min(prompt.max_tokens, prompt.expected_tokens[1]))
+    most = max(1, min(prompt.max_tokens, prompt.expected_tokens[1]))
+    # How much comes is not known of a text that is still being written.
+    needed = prompt.num_positions + (most if prompt.script is None else 1)
     if needed > num_positions:
         raise UsageError(
             "a segment is too long for the cache",
@@ -164,6 +215,14 @@ def check_room(prompt: Prompt, num_positions: int) -> None:
             allowed=f"at most {num_positions}",
             cure="cut the text into shorter segments, or use a shorter reference",
         )
+
+
+_PLAIN = Turn()
+
+
+def _turn(row: SegmentRow) -> Turn:
+    """What the row's script wants; without one, to draw as ever."""
+    return row.seated.turn or _PLAIN
 
 
 def _prefix_key(row: SegmentRow) -> tuple[str, str]:

@@ -91,6 +91,7 @@ class Engine:
             arrived=self._clock(),
             buffer_seconds=self.settings.buffer_seconds,
             on_end=on_end,
+            wake=self._worker.wake,
         )
         self._worker.add(job)
         return Ticket(request.id, channel, keep=self)

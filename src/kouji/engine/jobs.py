@@ -28,6 +28,8 @@ class Row:
     acoustic_cost, vocode_cost: frames of its next piece in that stage; 0: nothing is ready
     is_midway:   its next call goes on with what the last one began
     ready_since: when the costs last became what they are
+    is_parked:   it decodes, and waits for text; any thread may end that
+    parked_since: when it was parked last
     """
 
     def __init__(self, job: Job, index: int) -> None:
@@ -36,11 +38,17 @@ class Row:
         self.acoustic_cost = self.vocode_cost = 0
         self.is_midway = False
         self.ready_since = 0.0
+        self.is_parked, self.parked_since = False, 0.0
 
     @property
     def is_seated(self) -> bool:
         """The row occupies a seat of its pool."""
         return self.job.pool is not None and self.phase in (Phase.BEGIN, Phase.DECODE)
+
+    @property
+    def is_decoding(self) -> bool:
+        """There is a step to be computed."""
+        return self.phase is Phase.DECODE and not self.is_parked
 
     @property
     def is_ready(self) -> bool:

@@ -86,12 +86,17 @@ class Pools:
         slots = self._pools[row.decoder.cache_key].slots
         room = slots.cache.num_positions - prompt.num_positions
         assert row.seat is None
-        row.seat = Seat(slots.take(row), prompt, min(prompt.max_tokens, room))
+        num_positions, most = slots.cache.num_positions, min(prompt.max_tokens, room)
+        row.seat = Seat(slots.take(row), prompt, num_positions, most, prompt.num_positions)
+        if prompt.script is not None:
+            prompt.script.on_news(row.wake)
 
     def release(self, row: SegmentRow) -> None:
         """Take the seat of a row back, in whatever state the row is; again is harmless."""
         if row.seat is None:
             return
+        if row.script is not None:
+            row.script.on_news(None)
         self.sampler(row.decoder).end(row.seat.slot)
         self._pools[row.decoder.cache_key].slots.give_back(row.seat.slot, row)
         row.seat = None

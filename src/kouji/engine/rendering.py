@@ -115,8 +115,8 @@ class Rendering:
 
     def _withheld(self, row: SegmentRow) -> int:
         """How many of the newest tokens a renderer is not given yet."""
-        if not row.job.request.guard.is_on:
-            return 0
+        if not row.job.request.guard.is_on or row.script is not None:
+            return 0  # nothing could be undone
         settings = self._settings
         seconds = settings.guard_seconds_later if row.index else settings.guard_seconds
         return round(seconds * row.decoder.token_rate_hz)

@@ -18,16 +18,30 @@ from kouji.engine.guard import Verdict, Watch, least_bad
 from kouji.engine.jobs import Job, Phase, Row
 from kouji.engine.request import EngineChunk, EngineRequest, SegmentOutcome, segment_seed
 from kouji.engine.ticket import Channel
-from kouji.models.stages import Decoder, Prompt, RenderRow
+from kouji.models.stages import Decoder, Prompt, RenderRow, Script, Turn
 
 
 @dataclass
 class Attempt:
-    """Tokens drawn with one seed."""
+    """Tokens drawn with one seed.
+
+    tokens:  those that make sound
+    history: all; the same list, unless a script makes tokens that steer
+    """
 
     watch: Watch
     tokens: list[int] = field(default_factory=list)
     verdict: Verdict = field(default_factory=Verdict)
+    history: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.history = self.tokens
+
+    def add(self, token: int, *, is_sound: bool = True) -> None:
+        """Write a token down."""
+        self.history.append(token)
+        if is_sound and self.history is not self.tokens:
+            self.tokens.append(token)
 
     @property
     def spoken(self) -> list[int]:
@@ -41,14 +55,25 @@ class Attempt:
 class Seat:
     """What a row has while it decodes.
 
+    num_positions: of the slot
     max_tokens:   as many fit into the slot behind the prompt, or the fewer the prompt allows
+    length:       positions written
     first_logits: (1, vocabulary) what prefill said; another attempt draws from it again
+    turn:         what the script wants, if there is one
     """
 
     slot: int
     prompt: Prompt
+    num_positions: int
     max_tokens: int
+    length: int = 0
     first_logits: Tensor | None = None
+    turn: Turn | None = None
+
+    @property
+    def next_position(self) -> int:
+        """Position id of what is written next."""
+        return self.prompt.next_position + self.length - self.prompt.num_positions
 
 
 class SegmentRow(Row):
@@ -59,6 +84,7 @@ class SegmentRow(Row):
     is_committed: the renderer had enough of an attempt to make sound before the attempt was
                   complete, so this attempt will be heard
     held:         samples made, and not handed over while segments before it are heard
+    notes:        what its outcome tells besides faults
     """
 
     job: LiveJob
@@ -73,6 +99,24 @@ class SegmentRow(Row):
         self.held: list[NDArray[np.float32]] = []
         self.num_samples = 0
         self.is_committed = False
+        self.notes: list[str] = []
+
+    @property
+    def script(self) -> Script | None:
+        """What its text is read from while it is still being written; only while it decodes."""
+        return None if self.seat is None else self.seat.prompt.script
+
+    def give_up(self) -> None:
+        """Wait for no more text."""
+        self.is_parked = False
+        if (script := self.script) is not None:
+            self.notes.append("the text stopped coming, and was taken for ended")
+            script.give_up()
+
+    def wake(self) -> None:
+        """Its text has news; from any thread."""
+        self.is_parked = False
+        self.job.wake()
 
     @property
     def decoder(self) -> Decoder:
@@ -122,7 +166,12 @@ class SegmentRow(Row):
 
     def outcome(self) -> SegmentOutcome:
         """The report of a finished segment."""
-        outcome = SegmentOutcome(self.index, num_samples=self.num_samples, info=self.info)
+        outcome = SegmentOutcome(
+            self.index,
+            num_samples=self.num_samples,
+            warnings=tuple(self.notes),
+            info=self.info,
+        )
         if not self.attempts:
             return outcome
         attempt = self.heard_attempt
@@ -131,7 +180,7 @@ class SegmentRow(Row):
             outcome,
             num_tokens=max(len(attempt.spoken), self.num_fed),
             retries=len(self.attempts) - 1,
-            warnings=() if reason is None else (reason,),
+            warnings=outcome.warnings if reason is None else (*outcome.warnings, reason),
         )
 
 
@@ -148,12 +197,14 @@ class LiveJob(Job):
         arrived: float,
         buffer_seconds: float,
         on_end: Callable[[], None] | None = None,
+        wake: Callable[[], None] | None = None,
     ) -> None:
         """Take a request in.
 
         arrived:        on the engine's clock
         buffer_seconds: unread sound after which nothing more is rendered
         on_end:         called once, when nothing is computed for it any more
+        wake:           tells the engine that text has come; reentrant, from any thread
         """
         decoder, renderer = request.model.decoder, request.model.renderer
         allowed = request.deadline_seconds
@@ -171,7 +222,7 @@ class LiveJob(Job):
             deadline=None if allowed is None else arrived + allowed,
         )
         self.request, self.channel, self.arrived = request, channel, arrived
-        self.on_end = on_end or _do_nothing
+        self.on_end, self.wake = on_end or _do_nothing, wake or _do_nothing
         self._buffer_seconds = buffer_seconds
 
     @property

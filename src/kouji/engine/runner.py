@@ -37,7 +37,7 @@ class Runner:
         self.pools = Pools(self._open_cache, prefixes, device.torch_device)
         self.isolation = Isolation(device, self._relieve)
         self.attempts = Attempts(self.pools, self.isolation)
-        self._decoding = Decoding(device, self.isolation, self.pools, self.attempts)
+        self._decoding = Decoding(device, self.isolation, self.pools, self.attempts, clock)
         self._rendering = Rendering(self.isolation, settings, clock)
 
     def run(self, action: Action) -> Failures:

@@ -21,6 +21,7 @@ class Limits:
 
     max_queue, segments_ahead: 0 follows the number of seats
     seats: of a pool that was not opened yet, for the length of the queue
+    idle_seconds: that a row is parked without news of its text
     """
 
     max_queue: int = 0
@@ -28,6 +29,7 @@ class Limits:
     seats: int = 16
     batch: int = 8
     segments_ahead: int = 0
+    idle_seconds: float = 60.0
 
 
 class Scheduler:
@@ -107,6 +109,11 @@ class Scheduler:
                 ends.append((job, DeadlineExceeded("the request took too long", cure=cure)))
         return ends
 
+    def idle(self, now: float) -> list[Row]:
+        """Rows that have waited too long for text."""
+        patient = now - self._limits.idle_seconds
+        return [row for row in self.rows() if row.is_parked and row.parked_since <= patient]
+
     # --- what to do
 
     def decide(self, now: float) -> tuple[Action | None, float | None]:
@@ -126,6 +133,9 @@ class Scheduler:
         if self._last_action is not None:
             return self._last_action, None
         times = [job.deadline for job in self.jobs]
+        times += [
+            row.parked_since + self._limits.idle_seconds for row in self.rows() if row.is_parked
+        ]
         return None, min(
             (time for time in (self._due_at, *times) if time is not None), default=None
         )
@@ -217,7 +227,7 @@ class Scheduler:
         """All rows that decode in the lane whose turn it is."""
         lanes: dict[str, list[Row]] = {}
         for row in rows:
-            if row.phase is Phase.DECODE:
+            if row.is_decoding:
                 job = row.job
                 lane = _own_lane(job, row.index) if job.is_exact else job.lane
                 lanes.setdefault(lane, []).append(row)
@@ -230,7 +240,7 @@ class Scheduler:
 
     def _render(self, rows: Sequence[Row], now: float) -> Action | None:
         """A batch that is due; while decoding is owed time, only what a listener waits for."""
-        if self._owed_seconds > 0 and any(row.is_seated for row in rows):
+        if self._owed_seconds > 0 and any(row.is_seated and not row.is_parked for row in rows):
             patient = now - self.MOST_OWED_SECONDS
             rows = [row for row in rows if row.job.is_in_haste or row.ready_since < patient]
         action, self._due_at = self._batcher.pick(rows, now)

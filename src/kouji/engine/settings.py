@@ -29,6 +29,8 @@ class EngineSettings:
     guard_seconds: newest tokens of a streamed request's first segment that are withheld from
                    the renderer, so that a fault that shows in them can still be undone
     guard_seconds_later: the same of its later segments, which nobody waits for yet
+    live_idle_seconds: without news of a text that is still being written, after which it counts
+                   as ended: its row holds a seat
     threads:       of the CPU; 0 follows what cores are free, up to what torch may use
     """
 
@@ -46,6 +48,7 @@ class EngineSettings:
     prefix_bytes: int = 256 << 20
     guard_seconds: float = 0.4
     guard_seconds_later: float = 2.4
+    live_idle_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         at_least_one = ("render_batch", "max_positions")

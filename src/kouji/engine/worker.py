@@ -55,6 +55,7 @@ class Worker:
             seats=settings.max_seats or FALLBACK_SEATS,
             batch=settings.render_batch,
             segments_ahead=settings.segments_ahead,
+            idle_seconds=settings.live_idle_seconds,
         )
         batcher = Batcher(settings.render_batch, settings.render_wait_ms / 1000)
         self._scheduler = Scheduler(limits, batcher)
@@ -183,6 +184,10 @@ class Worker:
             overdue = self._scheduler.overdue(self._clock())
         for job, error in overdue:
             self._end(cast(LiveJob, job), error)
+        with self._lock:
+            idle = self._scheduler.idle(self._clock())
+        for row in cast(list[SegmentRow], idle):
+            row.give_up()
         with self._lock:
             self._scheduler.seats = runner.pools.seats
             action, wake_at = self._scheduler.decide(self._clock())

@@ -88,7 +88,7 @@ class Turn:
     piece:         inputs to write behind what is in the slot; the draw is from their logits
     num_positions: of the piece
     is_waiting:    nothing can be done until more text has come
-    forced:        taken in place of a draw
+    forced:        taken in place of a draw, and not fed: a piece, a wait or the end follows
     allowed_ids:   stop ids that may be drawn; all others are masked
     """
 
@@ -106,15 +106,19 @@ class Script(Protocol):
     """
 
     def next(self, tokens: Sequence[int]) -> Turn:
-        """The next turn, after these tokens were drawn or forced; called once for each turn."""
+        """The next turn, after these tokens were drawn or forced; once after each, and each wait."""
         ...
 
-    def is_sound(self, token: int) -> bool:
-        """False for tokens that steer, which are neither fed back nor heard."""
+    def steers(self, token: int) -> bool:
+        """True for stop ids that end no row: they stay in its history, not fed back nor heard."""
         ...
 
-    def on_news(self, wake: Callable[[], None]) -> None:
-        """Call `wake`, from any thread, whenever text has come or ended."""
+    def on_news(self, wake: Callable[[], None] | None) -> None:
+        """Call `wake`, from any thread, whenever text has come or ended; None: nobody any more."""
+        ...
+
+    def give_up(self) -> None:
+        """Wait for no more text: what has come is all."""
         ...
 
 
