@@ -52,6 +52,69 @@ class TimeConv(nn.Module):
         return convolve(x, self.weight, self.bias, self.reach, self.dilation)
 
 
+class CausalConv(TimeConv):
+    """A convolution that sees frames up to its own; the caller keeps what lies before them.
+
+    reach: frames of history its input begins with, zeros before the first frame of all
+    """
+
+    def __init__(self, width_in: int, width_out: int, taps: int = 1, *, dilation: int = 1) -> None:
+        super().__init__(width_in, width_out, taps, dilation=dilation)
+        self.reach = dilation * (taps - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, reach + frames, in) -> (batch, frames, out)."""
+        return convolve(x, self.weight, self.bias, 0, self.dilation)
+
+
+class RepeatingConv(nn.Module):
+    """Each frame `rate` times, then a causal convolution; computed before the repetition.
+
+    Taps that meet the same frame are summed, so that `rate` frames come from one convolution over
+    few: the official 16 taps at eight times the rate are 3 at the rate of the input.
+
+    weight: (rate * out, in, 1, taps) in phases, as in `UpsamplingConv`
+    reach:  input frames of history
+    """
+
+    def __init__(self, width_in: int, width_out: int, taps: int, rate: int) -> None:
+        super().__init__()
+        self.rate, self.official_taps = rate, taps
+        self.reach = -(-(taps - 1) // rate)
+        self.weight = nn.Parameter(torch.empty(rate * width_out, width_in, 1, self.reach + 1))
+        self.bias = nn.Parameter(torch.empty(width_out))
+
+    @property
+    def official_shape(self) -> tuple[int, ...]:
+        """(out, in, taps), of the convolution behind the repetition."""
+        return (self.bias.shape[0], self.weight.shape[1], self.official_taps)
+
+    def from_official(self, weight: Tensor) -> Tensor:
+        """Sum the taps that meet the same frame.
+
+        Output frame rate * q + r meets repeated frame rate * q + r - past, `past` taps before the
+        last, which is input frame q + (r - past) // rate.
+        """
+        width_out, width_in, taps = weight.shape
+        phases = weight.new_zeros(self.rate, width_out, width_in, self.reach + 1)
+        for phase in range(self.rate):
+            for past in range(taps):
+                phases[phase, :, :, self.reach + (phase - past) // self.rate] += weight[
+                    :, :, taps - 1 - past
+                ]
+        return _for_convolution(phases.reshape(self.weight.shape))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`forward`, with its type."""
+        y: Tensor = super().__call__(x)
+        return y
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, reach + frames, in) -> (batch, rate * frames, out)."""
+        y = convolve(x, self.weight, self.bias.repeat(self.rate), 0, 1)
+        return y.reshape(x.shape[0], y.shape[1] * self.rate, self.bias.shape[0])
+
+
 class UpsamplingConv(nn.Module):
     """A transposed convolution by `rate`, as a convolution that makes `rate` frames at once.
 
@@ -99,9 +162,17 @@ class UpsamplingConv(nn.Module):
         return y.reshape(x.shape[0], x.shape[1] * self.rate, self.bias.shape[0])
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, dilation: int) -> Tensor:
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: int,
+    dilation: int,
+    stride: int = 1,
+) -> Tensor:
     """(batch, frames, in) by (out, in, 1, taps) -> (batch, frames', out); one-dimensional."""
-    return _sequence(F.conv2d(_image(x), weight, bias, 1, (0, padding), (1, dilation)))
+    steps = ((1, stride), (0, padding), (1, dilation))
+    return _sequence(F.conv2d(_image(x), weight, bias, *steps))
 
 
 def _image(x: Tensor) -> Tensor:
