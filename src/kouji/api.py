@@ -7,7 +7,6 @@ admitted request becomes sound is `kouji.speaking`.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections import OrderedDict
@@ -22,7 +21,7 @@ from kouji.audio.provenance import open_signer
 from kouji.config import Settings, load_settings
 from kouji.engine.openmp import release_team
 from kouji.errors import ConsentError, KoujiError, StyleError, UsageError, VoiceError
-from kouji.models.family import VoiceConverter
+from kouji.models.family import FreeStyle, SpeakerFiles, VoiceConverter
 from kouji.notice import Notice, notice_sentence, settle_notice
 from kouji.speaking import (
     Job,
@@ -35,7 +34,8 @@ from kouji.speaking import (
     SpeechStream,
     mark_id,
 )
-from kouji.text.style import Style, parse_style
+from kouji.speech_request import conversion_id
+from kouji.text.style import Style, figures_only, parse_style
 from kouji.types import Audio, Speech
 from kouji.voices import Voice
 from kouji.voices.consent import Consent, attest_by_use, require_for_file
@@ -321,7 +321,7 @@ class TTS:
             )
         heard = load_audio(source, max_seconds=MAX_SOURCE_SECONDS, highest_rate=HIGHEST_RATE)
         if produce_id is None:
-            produce_id = _conversion_id(heard, voice, seed, speed)
+            produce_id = conversion_id(heard, voice, seed, speed)
         request = SpeechRequest(
             "", voice, Style(rate=speed), seed, None, produce_id, options or SpeakOptions()
         )
@@ -331,6 +331,31 @@ class TTS:
         except BaseException:
             job.held.close()
             raise
+
+    def export_voices(self, voices: Sequence[Voice], path: str | Path) -> None:
+        """Write voices into a file other programs of this model's family read.
+
+        With CosyVoice that is a `spk2info.pt`, under the voices' names; it appears whole or not
+        at all.
+        raises: UsageError for a family without such a file, ConsentError, VoiceError, and what
+                hearing a voice raises
+        """
+        family = self.family
+        if not isinstance(family, SpeakerFiles):
+            raise UsageError(
+                "this model has no file of voices",
+                seen=family.name,
+                allowed="cosyvoice3, cosyvoice2",
+            )
+        speakers: dict[str, tuple[Voice, Any]] = {}
+        for voice in voices:
+            self._require_leave(voice)
+            self._require_family(voice)
+            with family.hold(voice) as model:
+                speakers[voice.name] = voice, self._conditioning(voice, model)
+        for voice in voices:
+            self._audit(voice, "voice.export")
+        family.save_speakers(Path(path), speakers)
 
     def _admit(
         self,
@@ -344,6 +369,7 @@ class TTS:
         """
         voice = request.voice
         self._require_leave(voice)
+        self._require_family(voice)
         if not 0 <= request.seed < 1 << 63:
             raise UsageError("seed out of range", seen=request.seed, allowed="0 to 2^63 - 1")
         self._speaker.check(request.options)
@@ -355,7 +381,8 @@ class TTS:
             model = held.enter_context(self.family.hold(voice))
             conditioning = self._conditioning(voice, model)
             release_team()
-            self._audit(voice, mark_id(request) if watermark else None)
+            mark = f"{mark_id(request):08x}" if watermark else "policy off"
+            self._audit(voice, "speak", watermark=mark)
             return Job(
                 Script(
                     request,
@@ -397,6 +424,8 @@ class TTS:
             return Style(), ()
         wish = parse_style(style) if isinstance(style, str) else style
         warnings = self.family.check_style(wish)
+        if isinstance(self.family, FreeStyle) and self.family.takes_free_style:
+            return figures_only(wish), warnings
         if not wish.unknown:
             return wish, warnings
         unknown = ", ".join(wish.unknown)
@@ -408,19 +437,18 @@ class TTS:
             )
         return wish, (*warnings, f"style words without meaning for {self.family.name}: {unknown}")
 
-    def _audit(self, voice: Voice, produce_id: int | None) -> None:
+    def _audit(self, voice: Voice, event: str, **facts: str) -> None:
         from kouji.voices import audit
 
         consent = voice.consent.kind if voice.consent else "policy off"
-        mark = "policy off" if produce_id is None else f"{produce_id:08x}"
         try:
             audit.append(
                 self._settings.audit_file,
-                "speak",
+                event,
                 voice=voice.content_hash,
                 model=f"{self.family.name}@{self.family.weights_hash(voice)}",
                 consent=consent,
-                watermark=mark,
+                **facts,
             )
         except OSError as error:
             raise VoiceError(
@@ -449,6 +477,17 @@ class TTS:
                 for content_hash in held:
                     if self._leave.is_revoked([content_hash]):
                         self.forget(content_hash)
+
+    def _require_family(self, voice: Voice) -> None:
+        """Raise VoiceError where all there is of a voice was computed by another family."""
+        imported = voice.imported
+        if imported is not None and imported.model != self.family.name:
+            raise VoiceError(
+                f"voice {voice.name!r} was imported for another model and has no recording",
+                seen=self.family.name,
+                allowed=imported.model,
+                cure=f"speak it with --model {imported.model}, or add it from a recording",
+            )
 
     def _check_watermark(self, watermark: bool) -> None:
         if not watermark and self._settings.watermark:
@@ -479,6 +518,8 @@ class TTS:
         from kouji.voices import VoiceStore
 
         store, family = VoiceStore(self._settings.home), self.family
+        if voice.imported is not None:
+            return family.unpack(voice.imported.arrays)
         weights_hash = family.weights_hash(voice)
         is_kept = voice.id in store and store.get(voice.id).key == voice.key
         if is_kept:
@@ -499,10 +540,3 @@ class TTS:
         except ConsentError:
             store.drop_conditionings(voice.id)
             raise
-
-
-def _conversion_id(source: Audio, voice: Voice, seed: int, speed: float) -> int:
-    """32 bits that name a conversion in watermark, label and audit line; see `mark_id`."""
-    digest = hashlib.sha256(repr((source.sample_rate, voice.content_hash, seed, speed)).encode())
-    digest.update(source.samples.tobytes())
-    return int.from_bytes(digest.digest()[:4], "big")

@@ -100,14 +100,13 @@ def choose_voice(wanted: str, settings: Settings) -> VoiceChoice:
 
 
 def model_of(choice: VoiceChoice, settings: Settings) -> str:
-    """The model a voice was kept for, or mini."""
+    """The model a voice was kept or imported for, or mini."""
     from kouji.voices import VoiceStore
     from kouji.voices.sample import SAMPLE
 
     if choice.name is None or choice.name == SAMPLE:
         return "mini"
-    weights = VoiceStore(settings.home).get(choice.name).weights
-    return weights.model if weights else "mini"
+    return VoiceStore(settings.home).get(choice.name).model or "mini"
 
 
 def open_voice(

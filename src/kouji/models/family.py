@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
@@ -156,6 +157,16 @@ class Family(Protocol):
 
 
 @runtime_checkable
+class FreeStyle(Protocol):
+    """A family that follows a style in any words, known to `parse_style` or not.
+
+    Its rendering follows a rate in figures only; the model makes of the words what it can.
+    """
+
+    takes_free_style: bool
+
+
+@runtime_checkable
 class VoiceConverter(Protocol):
     """A family that also says a recording again in another voice."""
 
@@ -163,5 +174,17 @@ class VoiceConverter(Protocol):
         """Speech of any length in segments for `SpeechModel.renderer`, without decode stage.
 
         raises: AudioError, ReferenceRefused, ModelError
+        """
+        ...
+
+
+@runtime_checkable
+class SpeakerFiles(Protocol):
+    """A family whose own format holds many voices without their recordings."""
+
+    def save_speakers(self, path: Path, speakers: Mapping[str, tuple[Voice, Any]]) -> None:
+        """Write voices with their conditionings, by name; whole or not at all.
+
+        raises: VoiceError where the disk refuses
         """
         ...

@@ -63,11 +63,11 @@ class ModelPool:
     def choose(self, wanted: str | None, voice: Voice | None = None) -> Chosen:
         """The model for a request.
 
-        wanted: a name, a family's name, an alias; None or an alias follows the voice's weights
+        wanted: a name, a family's name, an alias; None or an alias follows the voice's own model
         raises: ModelError if nothing loaded goes by that name
         """
         if wanted is None or wanted.lower() in ALIASES:
-            own = voice.weights.model if voice is not None and voice.weights else None
+            own = voice.model if voice is not None else None
             return (self._named(own) if own else None) or Chosen(self.default, self.get())
         if found := self._named(wanted):
             return found

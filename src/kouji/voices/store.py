@@ -1,7 +1,8 @@
 """The voices kept on this machine: one directory each, written whole or not at all.
 
 `<home>/voices/<id>/` holds voice.json, reference.flac, the consent recording where there
-is one, and `<model>@<weights-hash>.safetensors` for every model that has met the voice.
+is one, and `<model>@<weights-hash>.safetensors` for every model that has met the voice. A
+voice that was imported has imported.arrays (safetensors too) in place of the recording.
 Adding renames a finished directory into place, so two processes cannot mix their files
 and a crash leaves nothing but a hidden folder that the next `add` sweeps away.
 """
@@ -30,6 +31,7 @@ from kouji.voices.consent import Consent
 from kouji.voices.voice import (
     REFERENCE_RATE,
     RESERVED_IDS,
+    Imported,
     Voice,
     VoiceWeights,
     conditioning_key,
@@ -41,6 +43,7 @@ from kouji.voices.voice import (
 )
 
 FORMAT = 1  # of voice.json
+_IMPORTED = "imported.arrays"  # no cache of a model's, which a revocation removes
 _ADDING = ".adding-"
 _STALE_SECONDS = 3600.0
 _FIELDS = ("id", "name", "content_hash", "transcript", "language", "created", "report")
@@ -91,13 +94,12 @@ class VoiceStore:
         """The voice of this name or id; VoiceError if there is none or its files are damaged."""
         folder = self._find(name)
         values = _read_json(folder / "voice.json")
-        grid = _read_grid(folder / "reference.flac")
-        if hash_grid(grid) != values["content_hash"]:
-            raise _damaged(folder / "reference.flac", "its samples differ from those enrolled")
+        reference, imported = _read_speaker(folder, values)
         try:
             consent, weights = values.get("consent"), values.get("weights")
             return Voice(
-                reference=Audio(from_grid(grid), REFERENCE_RATE),
+                reference=reference,
+                imported=imported,
                 consent=Consent.from_json(consent) if consent else None,
                 others=tuple(_read_others(folder, values)),
                 weights=VoiceWeights.from_json(weights) if weights else None,
@@ -239,7 +241,10 @@ class VoiceStore:
 
 
 def _write_voice(folder: Path, voice: Voice, consent_recording: bytes | None) -> None:
-    _write_flac(folder / "reference.flac", voice.reference)
+    if voice.imported is None:
+        _write_flac(folder / "reference.flac", voice.reference)
+    else:
+        _write_arrays(folder / _IMPORTED, voice.imported.arrays)
     for index, audio in enumerate(voice.others):
         _write_flac(folder / _other_name(index), audio)
     if consent_recording is not None:
@@ -249,6 +254,7 @@ def _write_voice(folder: Path, voice: Voice, consent_recording: bytes | None) ->
     values["others"] = [hash_audio(audio) for audio in voice.others]
     values["weights"] = asdict(voice.weights) if voice.weights else None
     values["owner"] = voice.owner
+    values["imported"] = voice.imported.model if voice.imported else None
     values["duration"] = round(voice.reference.duration, 3)
     values["consent"] = voice.consent.to_json() if voice.consent else None
     (folder / "voice.json").write_text(_to_text(values), encoding="utf-8")
@@ -256,6 +262,38 @@ def _write_voice(folder: Path, voice: Voice, consent_recording: bytes | None) ->
 
 def _to_text(values: Mapping[str, Any]) -> str:
     return json.dumps(values, ensure_ascii=False, indent=2) + "\n"
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    from safetensors.numpy import save
+
+    path.write_bytes(save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
+
+
+def _read_speaker(folder: Path, values: Mapping[str, Any]) -> tuple[Audio, Imported | None]:
+    """The recording of a voice, or what was imported in its place; checked against its hash."""
+    if values.get("imported"):
+        path = folder / _IMPORTED
+        imported = Imported(str(values["imported"]), _read_arrays(path))
+        if imported.content_hash != values["content_hash"]:
+            raise _damaged(path, "its values differ from those imported")
+        return Audio(np.zeros(0, np.float32), REFERENCE_RATE), imported
+    path = folder / "reference.flac"
+    grid = _read_grid(path)
+    if hash_grid(grid) != values["content_hash"]:
+        raise _damaged(path, "its samples differ from those enrolled")
+    return Audio(from_grid(grid), REFERENCE_RATE), None
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays: dict[str, NDArray[Any]] = load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+    return arrays
 
 
 def _write_flac(path: Path, audio: Audio) -> None:

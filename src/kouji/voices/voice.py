@@ -53,6 +53,27 @@ class VoiceWeights:
 
 
 @dataclass(frozen=True)
+class Imported:
+    """All there is of a voice whose recording stayed elsewhere: what one model heard in it.
+
+    model:  the family that can speak it
+    arrays: as that family's `unpack` takes them
+    """
+
+    model: str
+    arrays: Mapping[str, NDArray[Any]] = field(repr=False)
+
+    @property
+    def content_hash(self) -> str:
+        """sha256 of the arrays; consent and revocation hang on it as on that of a recording."""
+        digest = hashlib.sha256(f"{self.model}\n".encode())
+        for name, array in sorted(self.arrays.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
 class Voice:
     """One speaker as heard in one reference recording, or in several.
 
@@ -63,6 +84,7 @@ class Voice:
     others:       further references, whose timbre is averaged in by families that can
     weights:      checkpoints of its own
     owner:        the id of the key that may use it; empty: everybody on this machine
+    imported:     in place of a recording; `reference` is empty then
     """
 
     id: str
@@ -77,6 +99,14 @@ class Voice:
     others: tuple[Audio, ...] = ()
     weights: VoiceWeights | None = None
     owner: str = ""
+    imported: Imported | None = None
+
+    @property
+    def model(self) -> str | None:
+        """The model it was made for, where there is one."""
+        if self.imported is not None:
+            return self.imported.model
+        return self.weights.model if self.weights else None
 
     @property
     def key(self) -> str:
@@ -134,6 +164,27 @@ class Voice:
             ),
             weights=weights,
             owner=owner,
+        )
+
+    @classmethod
+    def from_import(
+        cls,
+        imported: Imported,
+        *,
+        name: str,
+        language: str | None = None,
+        consent: Consent | None = None,
+    ) -> Voice:
+        """A voice without a recording; VoiceError for an unusable name."""
+        return cls(
+            id=voice_id(name),
+            name=clean_name(name),
+            reference=Audio(np.zeros(0, np.float32), REFERENCE_RATE),
+            content_hash=imported.content_hash,
+            language=language,
+            consent=consent,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            imported=imported,
         )
 
 

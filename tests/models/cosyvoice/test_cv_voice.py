@@ -19,6 +19,7 @@ from kouji.models.cosyvoice.voice import (
     hear_speech,
     make_conditioning,
     pack_conditioning,
+    prepare_conversion,
     unpack_conditioning,
     unpack_prompt_text,
 )
@@ -87,6 +88,17 @@ def test_speech_to_be_converted_keeps_all_its_tokens(hearing: Hearing) -> None:
     heard = hear_speech(audio, hearing).tokens
     assert heard.shape == (51,)
     assert torch.equal(heard[:51], condition(audio, hearing).tokens[:51])
+
+
+def test_a_long_source_becomes_segments_of_one_text(hearing: Hearing) -> None:
+    source = noise(70 * 24_000)
+    prepared = prepare_conversion(source, hearing)
+    counts = [len(segment.payload.tokens) for segment in prepared.segments]
+    assert len(counts) == 3
+    assert max(counts) < 750
+    assert sum(counts) == 70 * 25
+    assert {segment.pause_seconds for segment in prepared.segments} == {0.0}
+    assert prepare_conversion(noise(8000 * 2, 8000), hearing).warnings
 
 
 def test_packing_is_undone(hearing: Hearing) -> None:

@@ -20,6 +20,8 @@ from kouji.errors import ReferenceRefused, VoiceError
 from kouji.models.cosyvoice import features
 from kouji.models.cosyvoice.conditioning import Conditioning, SpeechSegment
 from kouji.models.cosyvoice.config import FRAMES_PER_TOKEN, MELS, SAMPLE_RATE, SPEAKER_WIDTH
+from kouji.models.cosyvoice.reference import cut_source
+from kouji.models.family import PreparedSegment, PreparedText
 from kouji.types import Audio
 
 FORMAT = 1  # of the arrays
@@ -67,6 +69,16 @@ def hear_speech(piece: Audio, hearing: Hearing) -> SpeechSegment:
     """
     samples = features.samples_at(piece, features.HEARING_RATE)
     return SpeechSegment(hearing.tokenizer(features.tokenizer_mel(samples)))
+
+
+def prepare_conversion(source: Audio, hearing: Hearing) -> PreparedText:
+    """Speech of any length as segments that another voice says.
+
+    raises: AudioError where there is nothing to convert, ModelError
+    """
+    pieces, warnings = cut_source(source)
+    heard = (hear_speech(piece, hearing) for piece in pieces)
+    return PreparedText(tuple(PreparedSegment("", segment) for segment in heard), warnings)
 
 
 def make_conditioning(tokens: Tensor, mel: Tensor, speaker: Tensor) -> Conditioning:
