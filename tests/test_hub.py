@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections import namedtuple
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from local_hub import COMMIT, FILES, Hub, listing, running_hub, sha256, use
+from tiny_cosyvoice import make_tiny_cosyvoice
 
 from kouji.config import Settings, load_settings
 from kouji.errors import ModelError, UsageError
@@ -378,30 +380,72 @@ def test_wrong_hubs_are_named(hub_name: str, endpoint: str, message: str) -> Non
 
 def test_the_packaged_catalogue_is_complete() -> None:
     models = load_catalogue()
-    assert set(models) == {f"gpt-sovits-{v}" for v in ("v1", "v2", "v2pro", "v2proplus")}
+    assert set(models) == {
+        *(f"gpt-sovits-{v}" for v in ("v1", "v2", "v2pro", "v2proplus")),
+        *("cosyvoice3", "cosyvoice3-rl", "cosyvoice2"),
+    }
     for model in models.values():
-        paths = [file.path for file in model.files]
         assert set(model.places) == set(HUBS)
-        assert len(model.places["huggingface"].revision) == 40
-        for needed in ("hubert-base/config.json", "hubert-base/pytorch_model.bin",
-                       "ext-large/config.json", "ext-large/tokenizer.json",
-                       "ext-large/pytorch_model.bin"):  # fmt: skip
-            assert any(path.endswith(needed) for path in paths)
-        assert any(path.startswith("sv/") for path in paths) == ("pro" in model.name)
         for file in model.files:
             assert file.sha256 is None or len(file.sha256) == 64
             assert ".." not in file.path
             assert not file.path.startswith("/")
 
 
-def test_a_pulled_folder_is_what_the_family_looks_for() -> None:
+def test_a_pulled_folder_is_what_gpt_sovits_looks_for() -> None:
     """Names in the catalogue are those by which the official files are chosen."""
     from kouji.models.gpt_sovits.directory import OFFICIAL_SOVITS, OFFICIAL_T2S
 
     for model in load_catalogue().values():
-        names = {file.path.rpartition("/")[2] for file in model.files}
+        if not model.name.startswith("gpt-sovits"):
+            continue
+        paths = [file.path for file in model.files]
+        assert len(model.places["huggingface"].revision) == 40
+        for needed in ("hubert-base/config.json", "hubert-base/pytorch_model.bin",
+                       "ext-large/config.json", "ext-large/tokenizer.json",
+                       "ext-large/pytorch_model.bin"):  # fmt: skip
+            assert any(path.endswith(needed) for path in paths)
+        assert any(path.startswith("sv/") for path in paths) == ("pro" in model.name)
+        names = {path.rpartition("/")[2] for path in paths}
         assert len(names & set(OFFICIAL_T2S)) == 1
         assert len(names & OFFICIAL_SOVITS) == 1
+
+
+@pytest.mark.parametrize("name", ["cosyvoice3", "cosyvoice3-rl", "cosyvoice2"])
+def test_a_pulled_folder_is_what_cosyvoice_looks_for(tmp_path: Path, name: str) -> None:
+    """The files of the catalogue, and no others, are a whole model."""
+    from kouji.models.cosyvoice.directory import find_parts
+
+    version = "cosyvoice2" if name == "cosyvoice2" else "cosyvoice3"
+    source = make_tiny_cosyvoice(tmp_path / "source", version)
+    shutil.copy(source / "llm.pt", source / "llm.rl.pt")
+    for file in load_catalogue()[name].files:
+        target = tmp_path / name / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / file.path, target)
+    parts = find_parts(tmp_path / name)
+    assert parts.version == version
+    assert parts.llm.name == ("llm.rl.pt" if name.endswith("-rl") else "llm.pt")
+    assert parts.extras == ()
+
+
+@pytest.mark.usefixtures("small_catalogue")
+def test_files_vouched_for_by_the_hub_are_shared_too(
+    hub: Hub, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the catalogue has no hashes, the hub's own says that a file is at hand."""
+    document = listing()
+    for files in document["repositories"].values():
+        for facts in files["files"].values():
+            facts.update(size=None, sha256=None)
+    use(monkeypatch, document)
+    fetch("big", settings)
+    hub.asked.clear()
+    done = fetch("small", settings)
+    assert "v2Pro/s2G.pth" not in done.fetched
+    record = json.loads((done.folder / pull.LOCK_FILE).read_text())
+    assert record["files"]["v2Pro/s2G.pth"]["proof"] == "hub"
+    require_whole(done.folder, list(FILES)[1:])
 
 
 def test_settings_hear_the_names_of_hugging_face(tmp_path: Path) -> None:

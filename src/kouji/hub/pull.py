@@ -161,6 +161,7 @@ class _Job:
             )
         todo = [file for file in todo if not self._borrow(file)]
         asked = {file.path: self._ask(file) for file in todo}
+        todo = [file for file in todo if not self._borrow(file, asked[file.path])]
         self._require_room(todo, asked)
         for file in todo:
             self._fetch(file, asked[file.path])
@@ -192,20 +193,24 @@ class _Job:
         self._note(file, digest, proof)
         return True
 
-    def _borrow(self, file: RemoteFile) -> bool:
-        """Take a file from another pulled model: four models share the same HuBERT and BERT."""
-        if file.sha256 is None:
+    def _borrow(self, file: RemoteFile, facts: FileFacts | None = None) -> bool:
+        """Take a file from another pulled model: four models share the same HuBERT and BERT.
+
+        facts: what the hub says, where it was asked; its hash serves where the catalogue has none
+        """
+        expected, proof = self._expected(file, facts)
+        if expected.sha256 is None:
             return False
         target = self.folder / file.path
         for other in (self.settings.home / "models").glob(f"*/{_escaped(file.path)}"):
-            if hash_file(other) == file.sha256:
+            if hash_file(other) == expected.sha256:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 try:
                     os.link(other, target)
                 except OSError:  # a file system without links
                     shutil.copyfile(other, part_of(target))
                     part_of(target).replace(target)
-                self._note(file, file.sha256, "catalogue")
+                self._note(file, expected.sha256, proof)
                 return True
         return False
 
