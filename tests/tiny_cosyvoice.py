@@ -59,8 +59,8 @@ def tiny_config(version: Version = "cosyvoice3") -> CosyVoiceConfig:
 
 def make_tiny_cosyvoice(folder: Path, version: Version = "cosyvoice3", seed: int = 0) -> Path:
     """Write the directory; equal seeds write equal tensors."""
-    folder.mkdir(parents=True, exist_ok=True)
     config = tiny_config(version)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{version}.yaml").write_text(yaml_text(version), encoding="utf-8")
     torch.save(llm_state(config, seed), folder / "llm.pt")
     torch.save(flow_state(config, seed + 1), folder / "flow.pt")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from gs_files import save, sovits_content, t2s_content, write_tree
+from tiny_cosyvoice import Version, make_tiny_cosyvoice
 
 from kouji.cli.boundary import run_command
 from kouji.models.mini.weights import SHIPPED
@@ -107,6 +108,48 @@ def test_mini_checkpoints_are_known(
     code, out = check(capsys, broken)
     assert code == 1
     assert "cannot be read" in out
+
+
+@pytest.mark.parametrize("version", ["cosyvoice3", "cosyvoice2"])
+def test_cosyvoice_folders_are_known(
+    tmp_path: Path, home_dir: Path, capsys: pytest.CaptureFixture[str], version: Version
+) -> None:
+    folder = make_tiny_cosyvoice(tmp_path / "model", version)
+    (folder / "README.md").write_text("words")
+    code, out = check(capsys, folder)
+    assert code == 0
+    assert f"{folder}: speaks {version}" in out
+    assert "flow: flow.pt (" in out
+    assert "M numbers, float32)" in out
+    assert "not needed: README.md" in out
+    assert check(capsys, folder / "llm.pt")[0] == 0
+
+
+def test_incomplete_cosyvoice_folders_say_what_is_missing(
+    tmp_path: Path, home_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_tiny_cosyvoice(tmp_path / "model")
+    (folder / "campplus.onnx").unlink()
+    (folder / "flow.pt").write_bytes((folder / "flow.pt").read_bytes()[:5000])
+    code, out = check(capsys, folder)
+    assert code == 1
+    assert "cannot speak yet" in out
+    assert "missing campplus.onnx, for hearing who speaks: kouji pull cosyvoice3" in out
+    assert "not used: flow.pt: this checkpoint is not read" in out
+    code, out = check(capsys, "--json", folder, folder / "flow.pt")
+    whole, file = json.loads(out)
+    assert (whole["family"], whole["ok"], whole["version"]) == ("cosyvoice", False, "cosyvoice3")
+    assert [item["kind"] for item in whole["missing"]] == ["campplus"]
+    assert (file["ok"], len(file["parts"])) == (False, 1)
+
+
+def test_a_pulled_cosyvoice_model_is_found_by_name(
+    home_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_tiny_cosyvoice(home_dir / "models" / "cosyvoice3")
+    code, out = check(capsys, "cosyvoice3")
+    assert code == 0
+    assert "speaks cosyvoice3" in out
 
 
 def test_a_missing_path_is_wrong_use(home_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

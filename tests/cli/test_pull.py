@@ -61,6 +61,7 @@ def test_the_packaged_list_needs_no_network(
     assert run_command(["pull", "--list"]) == 0
     out = capsys.readouterr().out
     assert "gpt-sovits-v2proplus" in out
+    assert "cosyvoice3            size unknown" in out
     assert "absent" in out
 
 

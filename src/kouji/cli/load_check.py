@@ -10,6 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from kouji.config import Settings
+    from kouji.models.cosyvoice.directory import DirectoryReport as CosyVoiceReport
+    from kouji.models.cosyvoice.directory import Finding
     from kouji.models.gpt_sovits.directory import DirectoryReport, Part
 
 
@@ -33,6 +35,7 @@ def _check(path: Path, settings: Settings) -> tuple[dict[str, Any], str, bool]:
     """Facts for JSON, text for people, and whether the path is of use."""
     from kouji.hub.catalogue import load_catalogue
     from kouji.hub.pull import installed, model_folder
+    from kouji.models.cosyvoice.directory import is_model as is_cosyvoice
     from kouji.models.gpt_sovits.directory import examine
     from kouji.models.mini.weights import CONFIG_FILE, WEIGHTS_FILE
 
@@ -40,6 +43,8 @@ def _check(path: Path, settings: Settings) -> tuple[dict[str, Any], str, bool]:
         path = model_folder(settings.home, str(path))
     if path.is_dir() and any((path / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE)):
         return _check_mini(path)
+    if is_cosyvoice(path):
+        return _check_cosyvoice(path)
     report = examine(path, shared=installed(settings.home))
     # A single file cannot speak alone: it is good if it can be used.
     is_good = report.is_speakable if path.is_dir() else all(p.is_usable for p in report.parts)
@@ -58,6 +63,37 @@ def _check_mini(folder: Path) -> tuple[dict[str, Any], str, bool]:
         return {**facts, "ok": False, "problem": str(error)}, f"{folder}: {error}", False
     facts["weights_hash"] = weights_hash
     return {**facts, "ok": True}, f"{folder}: a mini checkpoint, {weights_hash}, speaks", True
+
+
+def _check_cosyvoice(path: Path) -> tuple[dict[str, Any], str, bool]:
+    from kouji.models.cosyvoice.directory import examine
+
+    report = examine(path)
+    is_good = report.is_speakable if path.is_dir() else report.findings[0].is_usable
+    facts = report.to_dict() | {"family": "cosyvoice", "ok": is_good}
+    return facts, _describe_cosyvoice(report), is_good
+
+
+def _describe_cosyvoice(report: CosyVoiceReport) -> str:
+    lines = [_cosyvoice_line(item, report) for item in report.findings]
+    if report.path.is_dir():
+        speaks = f"speaks {report.version}" if report.is_speakable else "cannot speak yet"
+        lines.insert(0, f"{report.path}: {speaks}")
+    if report.extras:
+        lines.append(f"  not needed: {', '.join(path.name for path in report.extras)}")
+    return "\n".join(lines)
+
+
+def _cosyvoice_line(item: Finding, report: CosyVoiceReport) -> str:
+    if item.path is None:
+        names = " or ".join(item.names)
+        return f"  missing {names}, for {item.needed_for}: {report.cure}"
+    where = item.path.relative_to(report.path) if report.path.is_dir() else item.path
+    if item.problem:
+        return f"  not used: {where}: {item.problem}"
+    return f"  {item.kind.replace('_', ' ')}: {where}" + (
+        f" ({item.detail})" if item.detail else ""
+    )
 
 
 def _describe(report: DirectoryReport) -> str:

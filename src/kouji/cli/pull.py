@@ -82,7 +82,6 @@ def _show_list(settings: Settings, as_json: bool) -> None:
         return
     for model in models:
         is_known = all(file.size is not None for file in model.files)
-        size = (
-            f"{model.num_bytes / 1e9:.2f} GB" if is_known else f"> {model.num_bytes / 1e9:.2f} GB"
-        )
-        print(f"{model.name:<22}{size:>10}  {states[model.name]:<10}{model.title}")
+        size = f"{'' if is_known else '> '}{model.num_bytes / 1e9:.2f} GB"
+        size = size if model.num_bytes else "size unknown"
+        print(f"{model.name:<22}{size:>12}  {states[model.name]:<10}{model.title}")
