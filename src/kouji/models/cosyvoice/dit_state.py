@@ -18,7 +18,7 @@ from kouji.errors import ModelError
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
 from kouji.models.cosyvoice.config import FRAMES_PER_TOKEN, MELS, NOISE_FRAMES
 from kouji.models.cosyvoice.dit import POSITION_TAPS, rotations
-from kouji.models.cosyvoice.flow_attention import Block, Span, attend, chunk_spans
+from kouji.models.cosyvoice.flow_attention import Span, attend, chunk_spans
 from kouji.models.cosyvoice.flow_cache import Convs, FrameCache
 from kouji.models.cosyvoice.flow_cost import step_flops
 from kouji.models.cosyvoice.flow_noise import fixed_noise
@@ -208,30 +208,29 @@ class DitState:
         kept = source.convs[work.step] if source and work.is_kept and work.begin else None
         return kept or self.flow.dit.no_past()
 
-    def _attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def _attend(self, layer: int, q: Tensor, both: Tensor) -> Tensor:
         work = self._work
         assert work is not None
-        blocks = [(k, v)] if not work.is_kept else self._blocks(work, layer, k, v)
+        blocks = self._blocks(work, layer, both) if work.is_kept else [both]
         return attend(q, blocks, work.spans)
 
-    def _blocks(self, work: _Work, layer: int, k: Tensor, v: Tensor) -> list[Block]:
+    def _blocks(self, work: _Work, layer: int, both: Tensor) -> list[Tensor]:
         """Kept frames and new ones in order; new ones are kept if others will hear them."""
-        step, settled, blocks = work.step, self._prompt_frames, []
+        step, settled, blocks = work.step, self._prompt_frames, list[Tensor]()
         if self._prompt is not None:
             num_new = max(0, settled - work.begin)
             if num_new:
-                self._prompt.write(step, layer, k[:, :num_new], v[:, :num_new], 0)
-                k, v = k[:, num_new:], v[:, num_new:]
+                self._prompt.write(step, layer, both[:, :, :num_new], 0)
+                both = both[:, :, num_new:]
             blocks.append(self._prompt.read(step, layer, settled))
         at = max(0, work.begin - settled)
         if work.is_final:  # nobody will hear these
             if at:
                 assert self._own is not None
                 blocks.append(self._own.read(step, layer, at))
-            dtype = self.flow.cache_shape.dtype
-            return [*blocks, (k.to(dtype), v.to(dtype))]
+            return [*blocks, both.to(self.flow.cache_shape.dtype)]
         assert self._own is not None
-        self._own.write(step, layer, k, v, at)
+        self._own.write(step, layer, both, at)
         return [*blocks, self._own.read(step, layer, work.end - settled)]
 
     def advance(self, moved: Moved, move: Callable[[Tensor, int], Tensor]) -> None:

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from kouji.models.cosyvoice.flow_attention import Block
-
 Convs = tuple[Tensor, ...]  # what each convolution saw last, (branches, frames, channels)
 
 
@@ -58,16 +56,16 @@ class FrameCache:
         if num_frames > self.num_frames:
             self.num_frames = min(max(num_frames, 2 * self.num_frames), self.max_frames)
 
-    def write(self, step: int, layer: int, keys: Tensor, values: Tensor, begin: int) -> None:
-        """Put frames from `begin` on, (heads, frames, width); writing them again does no harm."""
-        room, end = self._room(step), begin + keys.shape[1]
-        room[layer, 0, :, begin:end] = keys
-        room[layer, 1, :, begin:end] = values
+    def write(self, step: int, layer: int, both: Tensor, begin: int) -> None:
+        """Put keys and values of frames from `begin` on; writing them again does no harm.
 
-    def read(self, step: int, layer: int, num_frames: int) -> Block:
-        """Views of the first frames' keys and values."""
-        room = self._room(step)
-        return room[layer, 0, :, :num_frames], room[layer, 1, :, :num_frames]
+        both: (2, heads, frames, width)
+        """
+        self._room(step)[layer, :, :, begin : begin + both.shape[2]] = both
+
+    def read(self, step: int, layer: int, num_frames: int) -> Tensor:
+        """A view of the first frames' keys and values, (2, heads, frames, width)."""
+        return self._room(step)[layer, :, :, :num_frames]
 
     def _room(self, step: int) -> Tensor:
         room = self._steps[step]

@@ -31,7 +31,7 @@ from kouji.models.cosyvoice.flow_cache import Convs
 from kouji.models.layers.packed_linear import LinearPrecision, PackedLinear
 
 BRANCHES = 2  # of guidance: asked for, and unasked
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+Attend = Callable[[int, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class DiTRow:
     base:   (frames, dim) float32, what is known of them, projected: see `PackedDiT.base`
     turns:  (frames, head_width / 2) complex, of their positions
     past:   frames before them, by convolution, (2, 30, dim)
-    attend: layer, queries, keys, values to what was heard; (2 * heads, frames, head_width) each
+    attend: layer, queries and both keys and values to what was heard; (2 * heads, frames,
+            head_width), of keys and values (2, 2 * heads, frames, head_width)
     """
 
     step: int
@@ -161,8 +162,8 @@ class PackedDiT:
         heard = []
         for row, own in zip(rows, torch.split(split, sizes), strict=True):
             by_head = own.view(BRANCHES, -1, *own.shape[1:]).permute(2, 0, 3, 1, 4)
-            q, k, v = by_head.reshape(3, BRANCHES * heads, -1, width)
-            seen = row.attend(number, q, k, v).view(BRANCHES, heads, -1, width)
+            asked = by_head.reshape(3, BRANCHES * heads, -1, width)
+            seen = row.attend(number, asked[0], asked[1:]).view(BRANCHES, heads, -1, width)
             heard.append(seen.transpose(1, 2).reshape(-1, heads * width))
         return heard[0] if len(heard) == 1 else torch.cat(heard)
 
