@@ -23,9 +23,9 @@ from kouji.serve.caller import Caller
 from kouji.serve.problems import problem_of
 from kouji.serve.routes.speech_body import Format, SpeechOptions, call_for
 from kouji.serve.routes.speech_events import timings, usage
-from kouji.serve.sentences import SentenceBuffer
 from kouji.serve.service import Service
 from kouji.serve.utterance import Facts, SoundWriter, Utterance
+from kouji.text.sentences import SentenceBuffer
 from kouji.types import Timing
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from kouji.serve.sentences import MAX_CHARACTERS, SentenceBuffer
+from kouji.text.sentences import MAX_CHARACTERS, SentenceBuffer
 
 TEXT = (
     'Hello, Dr. Smith. I paid 3.14 dollars! "Really?" 你好。今天[hao4]好！<strong>Not here. No'
@@ -73,7 +73,7 @@ def test_a_hostile_text_costs_few_steps(text: str) -> None:
     """A socket's texts are cut on the event loop; the first took 19 s there."""
     script = (
         "import sys, resource\n"
-        "from kouji.serve.sentences import SentenceBuffer\n"
+        "from kouji.text.sentences import SentenceBuffer\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (10, 10))\n"
         f"text, buffer = {text!r}, SentenceBuffer()\n"
         "assert ''.join(buffer.add(text)) + buffer.flush() == text\n"
@@ -86,3 +86,36 @@ def test_half_a_character_alone_is_replaced() -> None:
     assert buffer.add("a\ud83d") == []
     assert buffer.flush() == "a\ufffd"
     assert buffer.add("b\ude00。") == ["b\ufffd。"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_waits_belongs_to_one_sentence_where_cuts_are_made_behind(seed: int) -> None:
+    """Whoever reads along, as text comes, has read nothing of the next sentence."""
+    text = ("word, " * 120) + "The end. And " + "more  " * 150 + TEXT
+    draw, buffer, place = random.Random(seed), SentenceBuffer(cuts_behind=True), 0
+    found, read = [""], [""]
+    while place < len(text):
+        count = draw.randint(1, 9)
+        for sentence in buffer.add(text[place : place + count]):
+            assert sentence.startswith(read[-1])
+            found[-1] = sentence
+            found.append("")
+            read.append("")
+        read[-1] = buffer.rest
+        place += count
+    found[-1] = buffer.flush()
+    assert "".join(found) == text
+    whole = SentenceBuffer(cuts_behind=True)
+    assert found[:-1] == whole.add(text), "wherever the pieces are cut"
+    assert max(map(len, found)) < MAX_CHARACTERS + 20
+
+
+@pytest.mark.parametrize("cuts_behind", [True, False])
+def test_long_sentences_are_cut_alike_however_they_come(cuts_behind: bool) -> None:
+    text = "some words, and " * 60 + "an end. " + "x" * 500 + " then more. " + TEXT
+    whole = SentenceBuffer(cuts_behind=cuts_behind).add(text)
+    for size in (1, 3, 50, 405):
+        buffer, found = SentenceBuffer(cuts_behind=cuts_behind), []
+        for place in range(0, len(text), size):
+            found += buffer.add(text[place : place + size])
+        assert found == whole

@@ -1,8 +1,8 @@
 """Text that comes in pieces, given out by sentences as soon as each is complete.
 
 A piece may end anywhere: within a word, a mark, even a character of two halves. Nothing is lost
-or added: what comes out, joined, is what came in. Knows letters; what the marks mean is
-`kouji.text`'s business.
+or added: what comes out, joined, is what came in. Knows letters; what the marks mean is for the
+front end to say.
 """
 
 from __future__ import annotations
@@ -26,8 +26,18 @@ _AFTER = re.compile(r"[\"'”’)\]]*\s+(\S)")  # an end of a sentence: closing 
 class SentenceBuffer:
     """The part of a text that is not yet a whole sentence."""
 
-    def __init__(self) -> None:
-        self._text, self._half = "", ""
+    def __init__(self, *, cuts_behind: bool = False) -> None:
+        """Begin without text.
+
+        cuts_behind: a sentence that does not end is cut at the first place behind MAX_CHARACTERS,
+                     not at the last one before: what lies in `rest` then never belongs to two
+        """
+        self._text, self._half, self._cuts_behind = "", "", cuts_behind
+
+    @property
+    def rest(self) -> str:
+        """What has come of the sentence that is not whole yet."""
+        return self._text
 
     def add(self, piece: str) -> list[str]:
         """Take a piece; the sentences that are complete now, in order."""
@@ -59,13 +69,23 @@ class SentenceBuffer:
             if is_outside and has_sound and _ends_here(text, place, text[place]):
                 end = _behind(text, place + 1)
                 if end < len(text) or text[end - 1] in _SURE_ENDS:
-                    return end
+                    # Where a long sentence is cut must not hang on how much came at once.
+                    cut = self._forced(closed) if end > MAX_CHARACTERS else 0
+                    return min(cut, end) if cut else end
         return self._forced(closed) if len(text) > MAX_CHARACTERS else 0
 
     def _forced(self, closed: list[bool]) -> int:
-        """Where to cut a sentence that is too long; 0 where only a mark could be cut through."""
-        ends = [found.end() for found in _CLAUSES.finditer(self._text) if closed[found.start()]]
-        return max((end for end in ends if end <= MAX_CHARACTERS), default=min(ends, default=0))
+        """Where to cut a sentence that is too long; 0 where only a mark could be cut through.
+
+        closed: of its first characters, whether they may be cut behind
+        """
+        found = [each for each in _CLAUSES.finditer(self._text) if each.start() < len(closed)]
+        # A blank at the end may have others behind it.
+        ends = [
+            each.end() for each in found if closed[each.start()] and each.end() < len(self._text)
+        ]
+        early = [end for end in ends if end <= MAX_CHARACTERS and not self._cuts_behind]
+        return max(early, default=next((end for end in ends if end > MAX_CHARACTERS), 0))
 
 
 def _ends_here(text: str, place: int, char: str) -> bool:
