@@ -11,16 +11,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from cosyvoice_lm import TINY, VERSIONS, golden_network
+from cosyvoice_lm import TINY, VERSIONS, golden_network, tiny_network
+from engine_harness import make_request, small_engine
+from fake_model import FakeRow, FakeSegment, fake_model
 from safetensors.torch import load_file
 from torch import Tensor
 
+from kouji.engine.guard import GuardOptions
 from kouji.models.cosyvoice.bistream import MAX_RATIO, Bistream, LiveSegment, LiveText, live_prompt
 from kouji.models.cosyvoice.conditioning import Conditioning, LMPart, LMPiece
 from kouji.models.cosyvoice.config import LMConfig, SamplingConfig, Version
 from kouji.models.cosyvoice.lm import Pair, SpeechLM
+from kouji.models.cosyvoice.lm_decoder import LMDecoder
 from kouji.models.cosyvoice.official_decode import draw_aware, inverse_draw
-from kouji.models.stages import Prompt, Turn
+from kouji.models.stages import Prompt, SamplingOptions, SpeechModel, Turn
 
 VOICE = Conditioning("key", torch.arange(21), torch.zeros(42, 80), torch.zeros(192))
 
@@ -56,7 +60,7 @@ def speak_officially(
     config, script, draw = network.config, prompt.script, inverse_draw(uniforms)
     assert script is not None
     slot, tokens = Slot(network), list[int]()
-    slot.read(prompt.payload)
+    slot.read(prompt.payload.piece)
     sampling = SamplingConfig()
     while sum(token < config.codebook for token in tokens) < most:
         turn = script.next(tokens)
@@ -214,12 +218,12 @@ def test_the_prompt_holds_what_no_text_can_change() -> None:
     text, end = LiveText(), TINY.end_of_prompt
     for version, opening, said in (
         ("cosyvoice3", (LMPart("sos"), words(5, 6, end)), [7, 8]),
-        ("cosyvoice2", (LMPart("sos"),), [5, 6, end, 7, 8]),
+        ("cosyvoice2", (LMPart("sos"), words()), [5, 6, end, 7, 8]),
     ):
         config = replace(TINY, version=version)
         prompt = live_prompt(LiveSegment((5, 6, end, 7, 8), text), VOICE, config)
-        assert prompt.payload == LMPiece(opening)
-        assert prompt.num_positions == prompt.next_position == prompt.payload.num_positions
+        assert prompt.payload.piece == LMPiece(opening)
+        assert prompt.num_positions == prompt.next_position == prompt.payload.piece.num_positions
         text.feed(range(10))
         assert prompt.script is not None
         parts = parts_of(prompt.script.next([]))
@@ -283,3 +287,77 @@ def test_a_text_is_heard_of_from_any_thread() -> None:
     text.on_news(None)
     text.close()
     assert not news.acquire(blocking=False)
+
+
+# --- through the engine
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_engine_reads_and_speaks_as_the_plain_network(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Greedy rows in one batch, text coming while they speak, against one slot of plain torch."""
+    network = tiny_network(version)
+    config = network.config
+    decoder = LMDecoder(network, "tiny")
+    fed: dict[str, list[int]] = {}
+
+    def noted(self: FakeRow, tokens: Sequence[int], *, is_final: bool) -> None:
+        fed[self.segment.text] = list(tokens)
+        self.tokens, self.is_final = list(tokens), is_final
+
+    monkeypatch.setattr(FakeRow, "feed", noted)
+    greedy = SamplingOptions(top_k=1, repetition_penalty=1.0)
+    voice = replace(VOICE, tokens=torch.arange(21))
+    texts, segments = [LiveText() for _ in range(2)], list[LiveSegment]()
+    for number, text in enumerate(texts):
+        segments.append(LiveSegment((5, number, TINY.end_of_prompt, *range(12)), text))
+
+    class Named(FakeSegment):
+        live: LiveSegment
+
+    def prompt(segment: Named, _: str) -> Prompt:
+        return LMDecoder.prompt(decoder, segment.live, voice)
+
+    monkeypatch.setattr(decoder, "prompt", prompt)
+    model = SpeechModel(fake_model().renderer, decoder)
+    tickets = []
+    with small_engine(max_positions=200) as engine:
+        for number, segment in enumerate(segments):
+            named = Named(str(number))
+            object.__setattr__(named, "live", segment)
+            tickets.append(
+                engine.submit(
+                    make_request(model, named, sampling=greedy, guard=GuardOptions(is_on=False))
+                )
+            )
+        for place in range(12):
+            for number, text in enumerate(texts):
+                text.feed([(7 * place + number) % 90])
+        for text in texts:
+            text.close()
+        for ticket in tickets:
+            ticket.result()
+    for number, segment in enumerate(segments):
+        heard = fed[str(number)]
+        assert len(heard) > 60, "the end of the text was reached"
+        assert heard == speak_greedily(network, live_prompt(segment, voice, config), len(heard))
+
+
+@torch.inference_mode()
+def speak_greedily(network: SpeechLM, prompt: Prompt, most: int) -> list[int]:
+    """Play a script on the plain network with our masks, likeliest ids only."""
+    config, script, slot, tokens = network.config, prompt.script, Slot(network), list[int]()
+    assert script is not None
+    slot.read(prompt.payload.piece)
+    while config.eos not in tokens and sum(token < config.codebook for token in tokens) < most:
+        turn = script.next(tokens)
+        if turn.forced is not None:
+            tokens.append(turn.forced)
+            continue
+        logits = slot.read(turn.piece or LMPiece((sounds(tokens[-1]),))).clone()
+        kept = logits[list(turn.allowed_ids)].clone()
+        logits[config.codebook :] = -torch.inf
+        logits[list(turn.allowed_ids)] = kept
+        tokens.append(int(logits.argmax()))
+    return [token for token in tokens if token < config.codebook]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from kouji.models.cosyvoice.conditioning import Conditioning, LMPart, LMPiece, Mode
 from kouji.models.cosyvoice.config import LMConfig
+from kouji.models.cosyvoice.lm_prompts import LMInputs
 from kouji.models.stages import Prompt, Turn
 
 MAX_RATIO = 20  # speech tokens for each text token, after the end of the text
@@ -100,11 +101,10 @@ class LiveSegment:
 def live_prompt(segment: LiveSegment, voice: Conditioning, config: LMConfig) -> Prompt:
     """The prompt of a row that speaks a segment while it is written, with a script of its own.
 
-    Its payload is the `LMPiece` to be read before any text; called again, it begins anew.
+    Its payload is what is read before any text; called again, it begins anew.
     """
     instruction, said = _split(segment.prompt_text, config)
-    opening = [LMPart("sos"), *([LMPart("text", instruction)] if instruction else [])]
-    piece = LMPiece(tuple(opening))
+    piece = LMPiece((LMPart("sos"), LMPart("text", instruction)))
     speech = tuple(voice.tokens.tolist()) if segment.mode == "zero_shot" else ()
     most = 1 << 30  # bounded by the script, and by the slot
     return Prompt(
@@ -117,7 +117,7 @@ def live_prompt(segment: LiveSegment, voice: Conditioning, config: LMConfig) -> 
         max_tokens=most,
         expected_tokens=(0, most),
         script=Bistream(config, said, speech, segment.text),
-        payload=piece,
+        payload=LMInputs(piece),
     )
 
 

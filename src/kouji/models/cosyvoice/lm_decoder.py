@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kouji.models.cosyvoice.bistream import LiveSegment, live_prompt
 from kouji.models.cosyvoice.conditioning import Conditioning, LMPart, LMPiece, TextSegment
 from kouji.models.cosyvoice.config import TOKEN_RATE_HZ
 from kouji.models.cosyvoice.lm import SpeechLM
@@ -106,8 +107,10 @@ class LMDecoder:
         """Memory of one slot."""
         return self.layout.slot_bytes(num_positions)
 
-    def prompt(self, segment: TextSegment, voice: Conditioning) -> Prompt:
-        """Join a segment and a voice; see `make_prompt`."""
+    def prompt(self, segment: TextSegment | LiveSegment, voice: Conditioning) -> Prompt:
+        """Join a segment and a voice; see `make_prompt`, and `live_prompt` for growing text."""
+        if isinstance(segment, LiveSegment):
+            return live_prompt(segment, voice, self.config)
         return make_prompt(segment, voice, self.config)
 
     @torch.inference_mode()
