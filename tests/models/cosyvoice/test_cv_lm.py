@@ -11,13 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kouji.errors import ModelError
-from kouji.models.cosyvoice.lm import (
-    TEXT_TABLE,
-    SpeechLM,
-    expected_tensors,
-    rotate,
-    rotations,
-)
+from kouji.models.cosyvoice.lm import TEXT_TABLE, SpeechLM, rotate, rotations
 
 TOLERANCE = 1e-4
 Golden = dict[str, Tensor]
@@ -125,16 +119,9 @@ def test_names_what_does_not_fit(weights: Golden, folder: Path) -> None:
     assert "missing: llm.model.model.layers.1.mlp.up_proj.weight" in message
     assert "unexpected: llm.extra" in message
     assert "llm.model.model.norm.weight is 5, not 32" in message
-    assert f"{TEXT_TABLE} is 9 x 32, not 1024 x 32" in message
+    assert f"{TEXT_TABLE} is 9x32, not 1024x32" in message
 
 
 def test_an_empty_checkpoint_is_refused(folder: Path) -> None:
-    with pytest.raises(ModelError, match="more"):
+    with pytest.raises(ModelError, match=r"layers\.\{0,1\}|layers\.\{0\.\.1\}"):
         SpeechLM.from_state(golden_config(folder), {})
-
-
-def test_expected_tensors_are_the_official_ones(weights: Golden, folder: Path) -> None:
-    ours = expected_tensors(golden_config(folder))
-    official = {key: tuple(value.shape) for key, value in weights.items()}
-    del official["llm.model.lm_head.weight"]
-    assert ours == official

@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kouji.errors import ModelError
+from kouji.models.archives.key_report import compare_keys
 from kouji.models.cosyvoice.config import LMConfig
+from kouji.models.cosyvoice.keys import LM_HEAD, expected_llm
 
 BODY = "llm.model.model."
 TEXT_TABLE = BODY + "embed_tokens.weight"
-UNUSED = ("llm.model.lm_head.weight",)  # tied to the text embedding, never asked
-TRAINER_ENTRIES = ("epoch", "step")  # the official trainer leaves these beside the tensors
-NAMED = 5  # keys of each kind that a message names
+UNREAD = (LM_HEAD, "epoch", "step")  # the last two are left there by the official trainer
 Pair = tuple[Tensor, Tensor]  # keys and values of one layer, (batch, kv heads, positions, width)
 
 
@@ -235,38 +235,9 @@ def official_name(name: str) -> str:
     return name.replace("body.", BODY, 1)
 
 
-def expected_tensors(config: LMConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of all tensors an official checkpoint must hold; `UNUSED` ones may be."""
-    with torch.device("meta"):
-        network = SpeechLM(config)
-    found = {official_name(name): tuple(t.shape) for name, t in network.state_dict().items()}
-    return {TEXT_TABLE: (config.text_rows, config.hidden), **found}
-
-
 def check_state(config: LMConfig, state: Mapping[str, Tensor]) -> None:
     """Refuse a checkpoint that is not of these sizes; raises as `SpeechLM.from_state`."""
-    expected = expected_tensors(config)
-    missing = [name for name in expected if name not in state]
-    allowed = {*expected, *UNUSED, *TRAINER_ENTRIES}
-    faults = {"missing": missing, "unexpected": [name for name in state if name not in allowed]}
-    faults["wrong shape"] = [
-        f"{name} is {_shape(state[name])}, not {_shape(shape)}"
-        for name, shape in expected.items()
-        if name in state and _shape(state[name]) != _shape(shape)
-    ]
-    found = [f"{kind}: {_some(names)}" for kind, names in faults.items() if names]
-    if found:
+    report = compare_keys(state, expected_llm(config), lambda name: name in UNREAD)
+    if not report.is_fitting:
         cure = "take llm.pt (or llm.rl.pt) and the YAML from one release"
-        raise ModelError("language model does not fit its sizes", seen="; ".join(found), cure=cure)
-
-
-def _shape(value: object) -> str:
-    sizes = value.shape if isinstance(value, Tensor) else value
-    if not isinstance(sizes, (tuple, list)):
-        return "no tensor"
-    return " x ".join(map(str, sizes))
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+        raise ModelError("language model does not fit its sizes", seen=str(report), cure=cure)
