@@ -35,8 +35,8 @@ def relative_positions(first: int, last: int, width: int) -> Tensor:
 def shift_to_keys(scores: Tensor, num_keys: int) -> Tensor:
     """Read scores per distance as scores per key, without a copy.
 
-    scores:  (..., queries, distances), contiguous; queries are the last of the keys, and distances
-             fall from num_keys - 1 to 1 - queries
+    scores:  (..., queries, distances), contiguous; distances fall by one from that of the last
+             query to key 0 down to that of the first query to the last key
     returns: (..., queries, num_keys), a view
     """
     *leading, num_queries, num_distances = scores.shape
@@ -142,10 +142,23 @@ class UpLayer(nn.Module):
         super().__init__()
         self.conv = nn.Conv1d(width, width, UP_TAPS)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, tokens, width) -> (batch, frames, width)."""
-        frames = x.repeat_interleave(FRAMES_PER_TOKEN, dim=1).mT
-        y: Tensor = self.conv(F.pad(frames, (UP_TAPS - 1, 0))).mT
+    def __call__(self, x: Tensor, behind: Tensor | None = None) -> Tensor:
+        """`forward`, with its type."""
+        y: Tensor = super().__call__(x, behind)
+        return y
+
+    def forward(self, x: Tensor, behind: Tensor | None = None) -> Tensor:
+        """Double.
+
+        x:       (batch, tokens, width)
+        behind:  (batch, up to 2 tokens, width) before `x`; fewer than 2: the sequence begins there
+        returns: (batch, frames, width), of `x` alone
+        """
+        num_behind = 0 if behind is None else behind.shape[1]
+        tokens = x if behind is None else torch.cat([behind, x], 1)
+        frames = tokens.repeat_interleave(FRAMES_PER_TOKEN, dim=1).mT
+        num_zeros = UP_TAPS - 1 - FRAMES_PER_TOKEN * num_behind
+        y: Tensor = self.conv(F.pad(frames, (num_zeros, 0))).mT
         return y
 
 
