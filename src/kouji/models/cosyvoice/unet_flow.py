@@ -1,0 +1,117 @@
+"""Version 2's flow for speaking: pieces of many segments, whole or streamed, in one batch.
+
+Under the causal mask nothing left of a chunk's end depends on what comes later (convolutions look
+back, norms stay within a frame), so a stream keeps, per Euler step and branch, keys and values of
+every block and two frames before every convolution, and computes each frame once. That is much
+memory, `bytes_per_frame`: 2.3 MB in bfloat16 at the official size, 115 MB a second of speech.
+Where all segments together would exceed `cache_bytes`, one goes on without keeping and computes
+its past again: the same numbers, more work.
+CosyVoice 2 (arXiv 2412.10117).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+
+from kouji.errors import ConfigError
+from kouji.models.cosyvoice.conditioning import Conditioning, Manner
+from kouji.models.cosyvoice.config import FlowConfig, UNetConfig
+from kouji.models.cosyvoice.flow_solver import euler_steps, guided
+from kouji.models.cosyvoice.kept_prompts import KeptPrompts
+from kouji.models.cosyvoice.packed_conformer import PackedConformer
+from kouji.models.cosyvoice.packed_unet import PackedUNet
+from kouji.models.cosyvoice.unet_state import Past, UNetState
+from kouji.models.cosyvoice.unet_step import BRANCHES, RaggedStep
+from kouji.models.layers.packed_linear import LinearPrecision
+
+PRECISIONS: tuple[LinearPrecision, ...] = ("float32", "bfloat16", "float16")
+CACHE_BYTES = 8 << 30  # a minute of speech in bfloat16
+PROMPT_BYTES = 2 << 30  # six voices of 3.5 s in bfloat16
+
+
+class UNetFlow:
+    """Implements `flow.Flow` over one set of weights."""
+
+    def __init__(
+        self,
+        config: FlowConfig,
+        state: Mapping[str, Tensor],
+        identity: str,
+        *,
+        precision: LinearPrecision = "float32",
+        device: str = "cpu",
+        cache_bytes: int = CACHE_BYTES,
+        prompt_bytes: int = PROMPT_BYTES,
+    ) -> None:
+        """Pack the weights.
+
+        state:        of `flow.pt`, checked by `keys`; not kept
+        identity:     family and hash of the weights
+        precision:    of products and caches; solver, residuals and norms are float32
+        cache_bytes:  bound on what all streams keep together
+        prompt_bytes: bound on kept prompts
+        raises:       ConfigError for another precision
+        """
+        if precision not in PRECISIONS:
+            allowed = ", ".join(PRECISIONS)
+            raise ConfigError("a precision the flow has not", seen=precision, allowed=allowed)
+        assert isinstance(config.estimator, UNetConfig)
+        self.config, self.identity, self.precision = config, identity, precision
+        self.device = torch.device(device)
+        self.cache_bytes = cache_bytes
+        self.steps = euler_steps(config.num_steps)
+        times = [step.time for step in self.steps]
+        self.encoder = PackedConformer(config, state, precision, device)
+        self.estimator = PackedUNet(config.estimator, state, times, precision, device)
+        self.prompts: KeptPrompts[Past] = KeptPrompts(prompt_bytes)
+        self._states: WeakSet[UNetState] = WeakSet()
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of weights and kept prompts."""
+        return self.encoder.num_bytes + self.estimator.num_bytes + self.prompts.num_bytes
+
+    @property
+    def bytes_per_frame(self) -> int:
+        """What a stream keeps of each frame; a fixed few hundred kilobytes come on top."""
+        solver = BRANCHES * len(self.steps) * self.estimator.bytes_per_frame
+        return solver + self.encoder.bytes_per_frame
+
+    @torch.inference_mode()
+    def open(
+        self,
+        voice: Conditioning,
+        *,
+        is_streamed: bool,
+        manner: Manner = Manner(),  # noqa: B008 -- frozen
+        num_tokens: int | None = None,
+    ) -> UNetState:
+        """Begin a segment; see `flow.Flow.open`. Caches grow with the pieces, unasked."""
+        del num_tokens
+        state = UNetState(self, voice, is_streamed=is_streamed, manner=manner)
+        self._states.add(state)
+        return state
+
+    @torch.inference_mode()
+    def step(self, states: Sequence[UNetState]) -> None:
+        """One Euler step further in each; where it fails, all stay where they were."""
+        if not states:
+            return
+        works = [state.solving for state in states]
+        pieces = [work.piece_step for work in works]
+        step = RaggedStep(pieces, self.estimator.cache_dtype, self.device)
+        velocity = self.estimator(torch.cat([work.inputs for work in works]), step)
+        caches = step.caches()
+        for state, work, cache, v in zip(states, works, caches, step.split(velocity), strict=True):
+            told, free = v
+            width = self.steps[work.step].width
+            state.advance(width * guided(told, free, self.config.cfg_rate), cache)
+
+    def has_room(self, state: UNetState, num_frames: int) -> bool:
+        """True if this stream may keep so many frames."""
+        others = sum(other.num_bytes for other in self._states if other is not state)
+        return others + num_frames * self.bytes_per_frame <= self.cache_bytes
