@@ -113,7 +113,7 @@ def test_a_model_folder(tmp_path: Path) -> None:
     [
         (
             {"flow_prompt_speech_token": int32(1, 2)},
-            r"anna: flow_prompt_speech_token_len: \[12\]; allowed: \[2\]",
+            r"anna: .*_len: \[12\]; allowed: \[2\]",
         ),
         (
             {"flow_prompt_speech_token": torch.ones(1, 12)},
@@ -135,6 +135,7 @@ def test_a_model_folder(tmp_path: Path) -> None:
         ({"flow_embedding": torch.ones(1, 256)}, "flow_embedding: 1 x 256.*1 x 192"),
         ({"flow_embedding": torch.ones(2, 192)}, "flow_embedding: 2 x 192"),
         ({"flow_embedding": torch.ones(1, 192, dtype=torch.int32)}, "torch.int32"),
+        ({"prompt_text_len": torch.tensor(torch.nan)}, r"prompt_text_len: \[nan\]"),
         ({"flow_embedding": "x"}, "flow_embedding: is str"),
     ],
 )

@@ -186,11 +186,9 @@ class _Entry:
         known = self.values.get(f"{key}_len")
         if known is None:
             return
-        counted = (
-            int(known.reshape(-1)[0]) if isinstance(known, Tensor) and known.numel() else known
-        )
-        if counted != length:
-            raise self.misfit(f"{key}_len", printable(str(counted), 40), str(length))
+        counted = known.reshape(-1)[:2].tolist() if isinstance(known, Tensor) else [known]
+        if counted != [length]:
+            raise self.misfit(f"{key}_len", printable(str(counted), 40), f"[{length}]")
 
     def tensor(self, key: str) -> Tensor:
         value = self.values.get(key)
