@@ -11,19 +11,43 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 from kouji.errors import StyleError
 from kouji.text import style_words as words
+from kouji.text.style_figures import (
+    ENERGY_RANGE_DB,
+    PITCH_RANGE_SEMITONES,
+    RATE_RANGE,
+    take_figures,
+)
 from kouji.text.style_words import Effect
 
-RATE_RANGE = (0.5, 2.0)
-PITCH_RANGE_SEMITONES = (-12.0, 12.0)
-ENERGY_RANGE_DB = (-20.0, 12.0)
+__all__ = [
+    "ENERGY_RANGE_DB", "EXPRESSION_RANGE", "PITCH_RANGE_SEMITONES", "RATE_RANGE", "Heard", "Style",
+    "figures_only", "parse_style",
+]  # fmt: skip
+
 EXPRESSION_RANGE = (0.2, 2.5)
+_NO_MOVE = Effect()
 _MILD_OPPOSITE = -0.4  # "not too fast" asks for a little slower than usual
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What of a style was said in which way, for families that follow words by themselves.
+
+    asked:   what plain words ask for, without moods and figures
+    figures: the dimensions given by number: rate, pitch, energy
+    mood, manner: keys of MOODS and MANNERS
+    """
+
+    asked: Effect = _NO_MOVE
+    figures: frozenset[str] = frozenset()
+    mood: str | None = None
+    manner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +58,7 @@ class Style:
     pitch_semitones, energy_db: differences
     emotion: a key of style_words.MOODS or MANNERS; dialect: a key of DIALECTS
     text:    the caller's words; unknown: parts of it that no word list has
+    heard:   how it was said; the wishes themselves are the fields above
     """
 
     rate: float = 1.0
@@ -44,6 +69,7 @@ class Style:
     dialect: str | None = None
     text: str = ""
     unknown: tuple[str, ...] = ()
+    heard: Heard = field(default=Heard(), compare=False, repr=False)
 
 
 class _Token(NamedTuple):
@@ -67,6 +93,22 @@ def parse_style(text: str) -> Style:
     for clause in re.split(r"[,;。.!?、\n]+(?!\d)|:(?!\s*\d)", plain):
         reader.read(clause)
     return reader.finish(text)
+
+
+def figures_only(style: Style) -> Style:
+    """A style whose rate is what was asked for in figures, for families that follow the words.
+
+    Figures are those in the words, and what a caller put on top of what the words stand for.
+    """
+    if not style.text:
+        return style
+    try:
+        words = parse_style(style.text)
+    except StyleError:  # not by our rules: nothing of the rate came from it
+        return style
+    if "rate" in words.heard.figures:
+        return style
+    return replace(style, rate=_fit(style.rate / words.rate, RATE_RANGE))
 
 
 # "Not too fast, not too slow" asks for neither: both halves go.
@@ -102,7 +144,7 @@ class _Reader:
 
     def read(self, clause: str) -> None:
         """Take one clause: numbers first, then words part by part between conjunctions."""
-        clause, numbers = _take_numbers(clause)
+        clause, numbers = take_figures(clause)
         self._numbers.update(numbers)
         part: list[_Token] = []
         for token in _tokenise(clause):
@@ -153,6 +195,12 @@ class _Reader:
             dialect=self._dialect,
             text=text,
             unknown=tuple(self._unknown),
+            heard=Heard(
+                _Moves([], self._moves).effect,
+                frozenset(self._numbers),
+                self._mood[0] if self._mood else None,
+                self._manner[0] if self._manner else None,
+            ),
         )
 
 
@@ -162,6 +210,12 @@ class _Moves:
     def __init__(self, presets: list[Effect], moves: list[Effect]) -> None:
         self._presets = [_logarithmic(effect) for effect in presets]
         self._moves = [_logarithmic(effect) for effect in moves]
+
+    @property
+    def effect(self) -> Effect:
+        """Where all dimensions end up."""
+        rate, pitch, energy, pitch_range = map(self.total, range(4))
+        return Effect(2.0**rate, pitch, energy, 2.0**pitch_range)
 
     def total(self, dimension: int) -> float:
         """Where a dimension ends up; factors are logarithms to base 2."""
@@ -300,91 +354,3 @@ def _alternatives(table: dict[str, _Token]) -> re.Pattern[str]:
     latin = "|".join(re.escape(word).replace(r"\ ", r"\s+") for word in ordered if word.isascii())
     hanzi = "|".join(re.escape(word) for word in ordered if not word.isascii())
     return re.compile(rf"(?<![a-z'])(?:{latin})(?![a-z'])|{hanzi}")
-
-
-_NUMBER = r"(\d{1,3}(?:\.\d{1,4})?)"
-_RATE_WORD = r"(?:rate|speed|pace|tempo|语速|速度|速率)\s*(?:of|=|:|at|is|为|是|到|调到|放到)?\s*"
-_PATTERNS: tuple[tuple[str, str, str], ...] = (
-    ("percent", rf"{_NUMBER}\s*%\s*(faster|quicker|slower)", "word after"),
-    ("percent", rf"(faster|quicker|slower)\s*by\s*{_NUMBER}\s*%", "word before"),
-    ("percent", rf"(快|慢)\s*(?:了)?{_NUMBER}\s*%", "word before"),
-    ("rate_percent", rf"{_RATE_WORD}{_NUMBER}\s*%", ""),
-    ("rate", rf"{_RATE_WORD}x?{_NUMBER}\s*(?:x|times|倍速|倍)?(?![\d%])", ""),
-    ("rate", rf"{_NUMBER}\s*(?:x|times|×)(?:\s*(?:speed|faster|rate|as\s+fast))?(?![a-z])", ""),
-    ("rate", rf"x\s*{_NUMBER}(?:\s*speed)?", ""),
-    ("rate", rf"{_NUMBER}\s*倍(?:速|语速|的?速度)?", ""),
-    ("pitch", rf"(lower|down)[a-z ]*?\s(?:by\s)?{_NUMBER}\s*(?:semitones?|st)()", ""),
-    (
-        "pitch",
-        rf"([+-]?){_NUMBER}\s*(?:semitones?|st|half\s*steps?)(?![a-z])"
-        r"(?:\s*(higher|lower|up|down))?",
-        "",
-    ),
-    ("pitch", rf"(高|低|升|降|升高|降低)\s*{_NUMBER}\s*个?半音()", ""),
-    ("pitch", rf"([+-]?){_NUMBER}\s*个?半音()", ""),
-    ("pitch", rf"(?:pitch|音调|音高|声调)\s*[:=]?\s*([+-]){_NUMBER}()", ""),
-    (
-        "energy",
-        rf"(?:volume|energy|loudness|音量)\s*[:=]?\s*([+-]){_NUMBER}(?:\s*(?:db|分贝))?()",
-        "",
-    ),
-    ("energy", rf"([+-]?){_NUMBER}\s*(?:db|分贝)(?:\s*(louder|quieter|softer))?", ""),
-)  # fmt: skip
-_FRACTIONS = {
-    "half speed": 0.5, "half the speed": 0.5, "half as fast": 0.5, "double speed": 2.0,
-    "twice as fast": 2.0, "double the speed": 2.0, "两倍速": 2.0, "两倍语速": 2.0, "半速": 0.5,
-    "快一倍": 2.0, "慢一半": 0.5, "一半速度": 0.5, "一半的速度": 0.5, "一倍半": 1.5,
-}  # fmt: skip
-_HANZI_NUMBER = re.compile(
-    r"([零一二两三四五六七八九十])(?:点([零一二三四五六七八九]+))?(?=\s*(?:倍(?!半)|个?半音|分贝))(?<![快慢]一)"
-)
-_HANZI_DIGITS = {sign: str(value) for value, sign in enumerate("零一二三四五六七八九十")} | {
-    "两": "2"
-}
-_DOWNWARDS = ("-", "lower", "down", "低", "降", "降低", "quieter", "softer", "slower", "慢")
-
-
-def _take_numbers(clause: str) -> tuple[str, dict[str, float]]:
-    """The clause without what is given by number, and those numbers."""
-    numbers: dict[str, float] = {}
-    clause = _HANZI_NUMBER.sub(_arabic, clause)
-    for phrase, rate in _FRACTIONS.items():
-        if phrase in clause:
-            clause, numbers["rate"] = clause.replace(phrase, " "), rate
-    for kind, pattern, order in _PATTERNS:
-        match = re.search(pattern, clause)
-        if match is None:
-            continue
-        name, value = _value_of(kind, match, order)
-        _check_range(name, value, match.group().strip())
-        numbers[name] = value
-        clause = clause[: match.start()] + " " + clause[match.end() :]
-    return clause, numbers
-
-
-def _arabic(match: re.Match[str]) -> str:
-    decimals = "".join(_HANZI_DIGITS[sign] for sign in match[2] or "")
-    return _HANZI_DIGITS[match[1]] + (f".{decimals}" if decimals else "")
-
-
-def _value_of(kind: str, match: re.Match[str], order: str) -> tuple[str, float]:
-    if kind == "percent":
-        number, word = match.groups() if order == "word after" else match.groups()[::-1]
-        return "rate", 1.0 + float(number) / 100 * (-1 if word in _DOWNWARDS else 1)
-    if kind == "rate_percent":
-        return "rate", float(match[1]) / 100
-    if kind == "rate":
-        return "rate", float(match[1])
-    is_down = any(part in _DOWNWARDS for part in (match[1], match[3]) if part)
-    return kind, float(match[2]) * (-1 if is_down else 1)
-
-
-def _check_range(name: str, value: float, seen: str) -> None:
-    low, high = {
-        "rate": RATE_RANGE, "pitch": PITCH_RANGE_SEMITONES, "energy": ENERGY_RANGE_DB
-    }[name]  # fmt: skip
-    if not low <= value <= high:
-        unit = {"rate": "times", "pitch": "semitones", "energy": "dB"}[name]
-        raise StyleError(
-            f"{name} of the style is out of range", seen=seen, allowed=f"{low:g} to {high:g} {unit}"
-        )
