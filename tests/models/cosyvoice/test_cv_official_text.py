@@ -42,8 +42,7 @@ def run(text: str, normaliser: Normaliser, tokenizer: CosyTokenizer) -> tuple[An
             official_segments(text, normaliser=normaliser, count_tokens=count),
             official_normalise(text, normaliser=normaliser, count_tokens=count),
         )
-    except TextError as error:
-        assert error.cure
+    except TextError:
         return "error", "error"
 
 
@@ -95,6 +94,18 @@ def test_wetext_reads_only_texts_with_digits() -> None:
 def test_what_the_graphs_do_not_take(text: str) -> None:
     with pytest.raises(TextError, match="does not take this text"):
         read_with_wetext(text)
+
+
+@pytest.mark.parametrize(("digits", "words"), [  # as inflect 7.6 says them
+    ("0", "zero"), ("000", "zero"), ("007", "seven"), ("100", "one hundred"),
+    ("1005", "one thousand and five"), ("1100", "one thousand, one hundred"),
+    ("1234567", "one million, two hundred and thirty-four thousand, five hundred and sixty-seven"),
+    ("1001000", "one million, one thousand"), ("1000005", "one million and five"),
+    ("100000000000", "one hundred billion"), ("１２", "twelve"), ("1²", "one"), ("²", "zero"),
+    ("0" * 40 + "12", "twelve"),
+])  # fmt: skip
+def test_english_numbers(digits: str, words: str) -> None:
+    assert spell_digits(digits) == words
 
 
 def test_a_number_beyond_the_speller() -> None:

@@ -2,12 +2,13 @@
 
 Chinese and English go through the tagger and verbaliser graphs that the package wetext carries,
 by the rules of its version 0.0.4, which CosyVoice pins; what is not Chinese then has its digits
-spelled in English by the package inflect. Knows nothing of segments.
+spelled in English as the package inflect spells them. Knows nothing of segments.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from kouji.errors import TextError
 from kouji.models.optional import import_library, missing_library
+from kouji.text.normalise.english import ONES, TENS
 
 _PURPOSE = "the official text handling of CosyVoice"
 _EXTRA = "cosyvoice"
@@ -34,6 +36,10 @@ _ORDERS: dict[str, dict[str, tuple[str, ...]]] = {
         "money": ("integer_part", "fractional_part", "quantity", "currency_maj"),
     },
 }
+_SCALES = (
+    "", "thousand", "million", "billion", "trillion", "quadrillion", "quintillion", "sextillion",
+    "septillion", "octillion", "nonillion", "decillion",
+)  # fmt: skip
 _FIELD = re.compile(r'(\w+): "((?:\\.|[^"\\])*)"', re.DOTALL)
 _TOKEN = re.compile(r'(\w+) \{((?:\s*\w+: "(?:\\.|[^"\\])*")*)\s*\}', re.DOTALL)
 
@@ -62,24 +68,46 @@ def read_with_wetext(text: str) -> str:
 def spell_digits(text: str) -> str:
     """Each run of digits, of any script, in English words.
 
-    raises: TextError for a number beyond inflect; UsageError without the package
+    raises: TextError for a number beyond decillions, where inflect ends too
     """
-    speller = _speller()
     return "".join(
-        _spelled(speller, "".join(run)) if is_digit else "".join(run)
+        english_number("".join(run)) if is_digit else "".join(run)
         for is_digit, run in groupby(text, str.isdigit)
     )
 
 
-def _spelled(speller: Callable[[str], str], digits: str) -> str:
-    try:
-        return speller(digits)
-    except Exception as error:  # inflect has error classes of its own
+def english_number(digits: str) -> str:
+    """What inflect makes of a number: `1005` is one thousand and five, `1²` is one.
+
+    Written out here, since importing inflect takes seconds.
+    """
+    decimals = (str(unicodedata.decimal(digit)) for digit in digits if digit.isdecimal())
+    plain = "".join(decimals).lstrip("0")
+    if len(plain) > 3 * len(_SCALES):
         raise TextError(
             "the official text handling cannot spell this number",
             seen=digits[:40],
+            allowed=f"up to {3 * len(_SCALES)} digits",
             cure="write it in words, or leave the compatible text handling off",
-        ) from error
+        )
+    value, groups = int(plain or "0"), list[str]()
+    is_small = 0 < value % 1000 < 100  # then "and" stands before it
+    for scale in _SCALES:
+        value, group = divmod(value, 1000)
+        if group:
+            groups.insert(0, f"{_below_thousand(group)} {scale}".strip())
+    if is_small and len(groups) > 1:
+        groups[-2:] = [f"{groups[-2]} and {groups[-1]}"]
+    return ", ".join(groups) or "zero"
+
+
+def _below_thousand(value: int) -> str:
+    hundreds, rest = divmod(value, 100)
+    words = [f"{ONES[hundreds]} hundred"] if hundreds else []
+    if rest:
+        tens, ones = divmod(rest, 10)
+        words.append(ONES[rest] if rest < 20 else TENS[tens] + (f"-{ONES[ones]}" if ones else ""))
+    return " and ".join(words)
 
 
 def _reordered(tagged: str, orders: dict[str, tuple[str, ...]]) -> str:
@@ -111,10 +139,3 @@ def _graphs(language: str) -> tuple[Callable[[str], str], Callable[[str], str]]:
         raise missing_library("wetext", _PURPOSE, error, extra=_EXTRA)
     tag, verbalise = (kaldifst.TextNormalizer(str(file)) for file in files)
     return tag, verbalise
-
-
-@lru_cache(maxsize=1)
-def _speller() -> Callable[[str], str]:
-    engine = import_library("inflect", _PURPOSE, extra=_EXTRA).engine()
-    spell: Callable[[str], str] = engine.number_to_words
-    return spell
