@@ -266,6 +266,7 @@ SILENT_COMMANDS = {
     "pull", "load-check", "serve", "doctor", "slice", "prepare", "train", "align", "export",
     "export-recogniser", "pack", "evaluate", "bench", "voice add", "voice list", "voice show",
     "voice remove", "voice check", "voice challenge", "voice consent", "voice revoke",
+    "voice import", "voice export",
     "job resume", "job list", "job show", "job pause", "job cancel", "job remove",
     "key add", "key list", "key revoke", "watermark detect",
     "audit verify", "audit show", "audit find",

@@ -1,4 +1,4 @@
-"""`kouji voice`: keep, list, show, remove and check voices; `consents` has the rest."""
+"""`kouji voice`: keep, list, show, remove and check voices; `consents`, `voice_files`: the rest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kouji.cli import consents
+from kouji.cli import consents, voice_files
 from kouji.cli.boundary import say_to_user
 from kouji.cli.sources import require_file
 from kouji.errors import UsageError, VoiceError
@@ -116,9 +116,11 @@ def list_voices(as_json: AsJson = False) -> None:
             continue
         expires = (values.get("consent") or {}).get("expires")
         consent = values["consent_state"] + (f" until {expires[:10]}" if expires else "")
+        imported = values.get("imported")
+        heard = f"for {imported}" if imported else f"{values.get('duration', 0):.1f} s"
         typer.echo(
             f"{values['name']}\t{values.get('language') or '-'}\t"
-            f"{values.get('duration', 0):.1f} s\tconsent: {consent}\t{values.get('created', '')}"
+            f"{heard}\tconsent: {consent}\t{values.get('created', '')}"
         )
     if not voices:
         say_to_user("no voice is kept yet; add one with: kouji voice add NAME RECORDING --attest")
@@ -148,6 +150,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
         "report": dict(voice.report),
         "others": len(voice.others),
         "weights": asdict(voice.weights) if voice.weights else None,
+        "imported": voice.imported.model if voice.imported else None,
     }
     typer.echo(json.dumps(values, ensure_ascii=False, indent=1) if as_json else _lines(values))
 
@@ -261,6 +264,8 @@ def _lines(values: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+voice_app.command("import")(voice_files.import_voices)
+voice_app.command("export")(voice_files.export_voices)
 voice_app.command("challenge")(consents.challenge)
 voice_app.command("consent")(consents.consent)
 voice_app.command("revoke")(consents.revoke)

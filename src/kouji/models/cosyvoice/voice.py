@@ -108,7 +108,7 @@ def pack_conditioning(
         _MEL: conditioning.mel.numpy(force=True),
         _SPEAKER: conditioning.speaker.numpy(force=True),
     }
-    if prompt_text is not None:
+    if prompt_text is not None and len(prompt_text):
         arrays[_TEXT] = prompt_text.to(torch.int64).numpy(force=True)
     return arrays
 
