@@ -7,6 +7,7 @@ one's convolutions pad with zeros, and only rows of a padded batch need them beh
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -107,11 +108,24 @@ class History:
 class Ends:
     """Edges of a network whose convolutions pad with zeros themselves; rows begin together.
 
-    lengths: frames of mel of each row where they differ; one frame more at the last stage's rate
+    Where a row is padded, each layer's input is zero behind the row's own end.
     """
 
-    def __init__(self, lengths: Tensor | None = None) -> None:
-        self._lengths = lengths
+    def __init__(self, lengths: Sequence[int], num_frames: int, last_rate: int) -> None:
+        """Know where rows end.
+
+        lengths:    frames of mel of each row
+        num_frames: of the padded batch
+        last_rate:  of the last stage, where rows have one frame more
+        """
+        self._lengths, self._last_rate, self._start = lengths, last_rate, 0
+        self._is_padded = any(length < num_frames for length in lengths)
+
+    def behind(self, start: int) -> Ends:
+        """The same for a stretch whose first frame, at its layer's rate, is `start`."""
+        other = copy.copy(self)
+        other._start = start
+        return other
 
     def open(self, like: Tensor, reach: int) -> tuple[Tensor, Tensor]:
         """See `Edges`."""
@@ -121,11 +135,15 @@ class Ends:
 
     def close(self, room: Tensor, rate: int) -> Tensor:
         """See `Edges`."""
-        if self._lengths is not None:
-            num_frames = room.shape[1]
-            ends = self._lengths * rate + num_frames % rate
-            is_beyond = torch.arange(num_frames, device=room.device) >= ends[:, None]
-            room.masked_fill_(is_beyond[..., None], 0)
+        if self._is_padded:
+            more = int(rate == self._last_rate) - self._start
+            ends = [max(0, length * rate + more) for length in self._lengths]
+            if len(ends) == 1:
+                room[:, ends[0] :] = 0
+            else:
+                frames = torch.arange(room.shape[1], device=room.device)
+                is_beyond = frames >= torch.tensor(ends, device=room.device)[:, None]
+                room.masked_fill_(is_beyond[..., None], 0)
         return room
 
     def reflected(self, x: Tensor, rate: int) -> Tensor:

@@ -16,6 +16,7 @@ from kouji.models.cosyvoice.keys import G, V, expected_hift
 from kouji.models.unfilled import without_initial_values
 
 _SHOWN_NAMES = 6
+_LEAST_ALPHA = 1e-6
 
 
 class HiftNetworks(nn.Module):
@@ -39,7 +40,7 @@ def load_hift(config: HiftConfig, state: Mapping[str, Tensor]) -> HiftNetworks:
     raises: ModelError naming what is missing, unknown or of another shape
     """
     _require_shapes(config, state)
-    folded = fold_weight_norm(state)
+    folded = fold_snakes(fold_weight_norm(state))
     with without_initial_values():
         networks = HiftNetworks(config)
     if config.version == "cosyvoice3":
@@ -76,6 +77,36 @@ def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             name, value = f"{stem}.weight", weights[f"{stem}.{G}"].double() * direction / norm
         folded[name] = value.double()
     return folded
+
+
+def fold_snakes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Move the factors of Snakes into the convolutions beside them, see `hift_body`.
+
+    A pair's first convolution takes in alpha1 times what it did and gives out alpha2 times; its
+    second takes that in. Official code adds 1e-9 where it divides; a smaller alpha counts as
+    `_LEAST_ALPHA`, which no ear or float32 tells from a straight line.
+    """
+    folded = dict(weights)
+    for name, given in weights.items():
+        stem, half, rest = name.rpartition(".activations1.")
+        if not half:
+            continue
+        number = rest.removesuffix(".alpha")
+        first, second = f"{stem}.convs1.{number}", f"{stem}.convs2.{number}"
+        taken = _away_from_zero(given)
+        inner = _away_from_zero(folded.pop(f"{stem}.activations2.{number}.alpha"))
+        folded[name] = taken
+        folded[f"{first}.weight"] = (
+            weights[f"{first}.weight"] / taken[:, None] * inner[:, None, None]
+        )
+        folded[f"{first}.bias"] = weights[f"{first}.bias"] * inner
+        folded[f"{second}.weight"] = weights[f"{second}.weight"] / inner[:, None]
+    return folded
+
+
+def _away_from_zero(alpha: Tensor) -> Tensor:
+    least = torch.full_like(alpha, _LEAST_ALPHA)
+    return torch.where(alpha.abs() < _LEAST_ALPHA, torch.copysign(least, alpha), alpha)
 
 
 def _official_stem(own: str) -> str:
