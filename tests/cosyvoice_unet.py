@@ -72,10 +72,7 @@ def golden_voice(vectors: dict[str, Tensor]) -> Conditioning:
 
 def plain(config: FlowConfig, state: dict[str, Tensor]) -> UNetNetwork:
     """The reference network with these weights."""
-    with torch.device("meta"):
-        network = UNetNetwork(config)
-    network.load_state_dict(state, assign=True)
-    return network.eval().requires_grad_(False)
+    return UNetNetwork.from_state(config, state)
 
 
 def random_state(config: FlowConfig = TINY, seed: int = 5) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from kouji.errors import ConfigError, ModelError
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
 from kouji.models.cosyvoice.config import NOISE_FRAMES, FlowConfig
 from kouji.models.cosyvoice.unet_flow import UNetFlow
+from kouji.models.cosyvoice.unet_network import UNetNetwork
 from kouji.models.cosyvoice.unet_state import UNetState
 
 CHUNK, LOOKAHEAD = TINY.chunk_tokens, TINY.lookahead_tokens
@@ -38,6 +39,10 @@ CAUSAL, OFFICIAL = Manner("causal"), Manner("official")
 
 def make_flow(config: FlowConfig = TINY, **options: object) -> UNetFlow:
     return UNetFlow(config, random_state(config), "tiny", **options)  # type: ignore[arg-type]
+
+
+def make_flow_of(config: FlowConfig, state: dict[str, Tensor]) -> UNetFlow:
+    return UNetFlow(config, state, "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -158,12 +163,12 @@ def test_nothing_to_come_changes_what_was_rendered(flow: UNetFlow) -> None:
 
 def test_rows_do_not_hear_each_other(flow: UNetFlow) -> None:
     """Rows whole and streamed, of all lengths and at all steps, against each alone."""
-    draw = random.Random(3)
+    draw, num_rows, quiet = random.Random(3), 5, make_flow()
     plans = [
         (random_voice(draw.randrange(0, 20), seed=number), draw.choice([None, CAUSAL, OFFICIAL]))
-        for number in range(7)
+        for number in range(num_rows)
     ]
-    speech = [random_tokens(draw.randrange(14, 30), seed=number) for number in range(7)]
+    speech = [random_tokens(draw.randrange(14, 30), seed=number) for number in range(num_rows)]
 
     def pieces(voice: Conditioning, manner: Manner | None, tokens: list[int]):  # type: ignore[no-untyped-def]
         end = -len(voice.tokens) % CHUNK + CHUNK if manner else 0
@@ -172,9 +177,9 @@ def test_rows_do_not_hear_each_other(flow: UNetFlow) -> None:
 
     alone = []
     for (voice, manner), tokens in zip(plans, speech, strict=True):
-        state = open_state(make_flow(), voice, manner)
+        state = open_state(quiet, voice, manner)
         alone.append(
-            torch.cat([solve(flow, state, part, is_final=final)
+            torch.cat([solve(quiet, state, part, is_final=final)
                        for part, final in pieces(voice, manner, tokens)])
         )  # fmt: skip
     states = [open_state(flow, *plan) for plan in plans]
@@ -287,6 +292,28 @@ def test_prompts_are_kept_within_their_bound() -> None:
     assert flow.prompts.get(random_voice(13, seed=1).key) is not None
 
 
+def test_all_streams_together_keep_within_the_bound() -> None:
+    bound = 90 * make_flow().bytes_per_frame
+    flow, tokens = make_flow(cache_bytes=bound), random_tokens(24)
+    voices = [random_voice(0, seed=seed) for seed in range(3)]
+    states = [open_state(flow, voice) for voice in voices]
+    mels: list[list[Tensor]] = [[], [], []]
+    for begin, end in [(0, 10), (10, 20)]:
+        for state in states:
+            state.feed(tokens[begin : end + LOOKAHEAD], is_final=False)
+        while states[0].num_steps_left:
+            flow.step(states)
+        for state, mel in zip(states, mels, strict=True):
+            mel.append(state.take())
+        fixed = sum(state.num_bytes > 0 for state in states) * 200_000
+        assert 0 < sum(state.num_bytes for state in states) <= bound + fixed
+    # 40 + 20 + 20 fit, 40 + 40 + 20 do not, and what the second let go of is the third's.
+    assert [state.num_bytes > 0 for state in states] == [True, False, True]
+    for voice, mel in zip(voices, mels, strict=True):
+        wanted = plain_mel(voice, tokens, is_streaming=True)[:40]
+        assert distance(torch.cat(mel), wanted) <= 1e-5
+
+
 # --- precision
 
 
@@ -320,6 +347,70 @@ def test_pieces_that_cannot_be(flow: UNetFlow) -> None:
             open_state(flow, voice).feed(random_tokens(num_tokens), is_final=False)
     with pytest.raises(ModelError, match="noise"):
         open_state(flow, voice).feed([0] * (NOISE_FRAMES // 2 - 12), is_final=True)
+
+
+def test_pieces_out_of_turn(flow: UNetFlow) -> None:
+    voice, tokens = random_voice(13), random_tokens(24)
+    state = open_state(flow, voice)
+    with pytest.raises(ModelError, match="not solved"):
+        state.take()
+    state.feed(tokens[:10], is_final=False)
+    with pytest.raises(ModelError, match="before the last one was taken"):
+        state.feed(tokens[7:], is_final=True)
+    with pytest.raises(ModelError, match="one final piece"):
+        open_state(flow, voice, None).feed(tokens[:10], is_final=False)
+    whole = open_state(flow, voice, None)
+    solve(flow, whole, tokens, is_final=True)
+    with pytest.raises(ModelError, match="after the final one"):
+        whole.feed(tokens, is_final=True)
+
+
+def test_a_failed_step_may_be_done_again(flow: UNetFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the engine does when memory ran out, with fewer rows."""
+    voice, tokens = random_voice(13), random_tokens(24)
+    states = [open_state(flow, voice), open_state(flow, voice, None)]
+    for state in states:
+        state.feed(tokens, is_final=True)
+    flow.step(states)
+    before = [(state.num_steps_left, state.num_bytes) for state in states]
+    with monkeypatch.context() as patch:
+        patch.setattr(flow.estimator, "final", _out_of_memory)
+        with pytest.raises(MemoryError):
+            flow.step(states)
+    assert before == [(state.num_steps_left, state.num_bytes) for state in states]
+    for state, is_streaming in zip(states, (True, False), strict=True):
+        while state.num_steps_left:
+            flow.step([state])
+        assert distance(state.take(), plain_mel(voice, tokens, is_streaming=is_streaming)) <= 1e-5
+
+
+def test_a_failed_feed_may_be_done_again(flow: UNetFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+    voice, tokens = random_voice(13), random_tokens(24)
+    state = open_state(flow, voice)
+    first = solve(flow, state, tokens[:10], is_final=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(flow, "encoder", _out_of_memory)
+        with pytest.raises(MemoryError):
+            state.feed(tokens[7:], is_final=True)
+    both = torch.cat([first, solve(flow, state, tokens[7:], is_final=True)])
+    assert distance(both, plain_mel(voice, tokens, is_streaming=True)) <= 1e-5
+
+
+def _out_of_memory(*_: object) -> Tensor:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("make", [make_flow_of, UNetNetwork.from_state])
+def test_tensors_that_do_not_fit(make: Callable[..., object]) -> None:
+    state = random_state()
+    state["decoder.estimator.up_blocks.0.2.weight"] = torch.zeros(16, 16, 5)
+    del state["encoder.up_encoders.0.norm_ff.bias"]
+    with pytest.raises(ModelError, match=r"norm_ff\.bias.*16x16x5, not 16x16x3"):
+        make(TINY, state)
+
+
+def test_a_trainer_leaves_numbers_beside_the_tensors() -> None:
+    make_flow_of(TINY, {**random_state(), "epoch": torch.tensor(3), "step": torch.tensor(7)})
 
 
 def test_a_refused_piece_leaves_the_segment_as_it_was(flow: UNetFlow) -> None:

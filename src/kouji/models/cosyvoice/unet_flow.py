@@ -24,6 +24,7 @@ from kouji.models.cosyvoice.flow_solver import euler_steps, guided
 from kouji.models.cosyvoice.kept_prompts import KeptPrompts
 from kouji.models.cosyvoice.packed_conformer import PackedConformer
 from kouji.models.cosyvoice.packed_unet import PackedUNet
+from kouji.models.cosyvoice.unet_network import require_flow
 from kouji.models.cosyvoice.unet_state import Past, UNetState
 from kouji.models.cosyvoice.unet_step import BRANCHES, RaggedStep
 from kouji.models.layers.packed_linear import LinearPrecision
@@ -49,16 +50,17 @@ class UNetFlow:
     ) -> None:
         """Pack the weights.
 
-        state:        of `flow.pt`, checked by `keys`; not kept
+        state:        of `flow.pt`; not kept
         identity:     family and hash of the weights
         precision:    of products and caches; solver, residuals and norms are float32
         cache_bytes:  bound on what all streams keep together
         prompt_bytes: bound on kept prompts
-        raises:       ConfigError for another precision
+        raises:       ConfigError for another precision, ModelError for tensors that do not fit
         """
         if precision not in PRECISIONS:
             allowed = ", ".join(PRECISIONS)
             raise ConfigError("a precision the flow has not", seen=precision, allowed=allowed)
+        require_flow(config, state)
         assert isinstance(config.estimator, UNetConfig)
         self.config, self.identity, self.precision = config, identity, precision
         self.device = torch.device(device)
@@ -113,5 +115,5 @@ class UNetFlow:
 
     def has_room(self, state: UNetState, num_frames: int) -> bool:
         """True if this stream may keep so many frames."""
-        others = sum(other.num_bytes for other in self._states if other is not state)
+        others = sum(other.bytes_due for other in self._states if other is not state)
         return others + num_frames * self.bytes_per_frame <= self.cache_bytes

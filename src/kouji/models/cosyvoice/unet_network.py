@@ -6,12 +6,15 @@ which is measured against this.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kouji.errors import ModelError
+from kouji.models.archives.key_report import compare_keys
 from kouji.models.cosyvoice.conditioning import Conditioning
 from kouji.models.cosyvoice.config import (
     FRAMES_PER_TOKEN,
@@ -23,7 +26,18 @@ from kouji.models.cosyvoice.config import (
 from kouji.models.cosyvoice.conformer import Conformer, chunk_mask
 from kouji.models.cosyvoice.flow_noise import fixed_noise
 from kouji.models.cosyvoice.flow_solver import euler_steps, guided
+from kouji.models.cosyvoice.keys import expected_flow
 from kouji.models.cosyvoice.unet import UNet
+from kouji.models.cosyvoice.weights import TRAINER_ENTRIES
+from kouji.models.unfilled import without_initial_values
+
+
+def require_flow(config: FlowConfig, state: Mapping[str, Tensor]) -> None:
+    """Raises ModelError with names for tensors that are not those of `flow.pt` of these sizes."""
+    report = compare_keys(state, expected_flow(config), TRAINER_ENTRIES.__contains__)
+    if not report.is_fitting:
+        cure = "take flow.pt and the YAML from one release"
+        raise ModelError("flow does not fit its sizes", seen=str(report), cure=cure)
 
 
 class Conditions(NamedTuple):
@@ -55,6 +69,19 @@ class UNetNetwork(nn.Module):
         self.encoder = Conformer(config)
         self.encoder_proj = nn.Linear(sizes.encoder_dim, MELS)
         self.decoder = Estimator(sizes)
+
+    @staticmethod
+    def from_state(config: FlowConfig, state: Mapping[str, Tensor]) -> UNetNetwork:
+        """Take the tensors of `flow.pt` as they lie in memory, without copying float32 ones.
+
+        raises: ModelError with names where they are not those of `config`
+        """
+        require_flow(config, state)
+        with without_initial_values():
+            network = UNetNetwork(config)
+        floats = {name: state[name].detach().float() for name in network.state_dict()}
+        network.load_state_dict(floats, assign=True)
+        return network.eval().requires_grad_(False)
 
     def encode(
         self, voice: Conditioning, tokens: Tensor, *, is_streaming: bool, is_final: bool

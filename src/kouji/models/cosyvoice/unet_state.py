@@ -133,6 +133,19 @@ class UNetState:
             own -= len(kept) * self._prompt.steps[0].block_bytes
         return own
 
+    @property
+    def bytes_due(self) -> int:
+        """Memory of its caches once the piece is solved, the prompt's included."""
+        return self._num_kept * FRAMES_PER_TOKEN * self.flow.bytes_per_frame
+
+    @property
+    def _num_kept(self) -> int:
+        """Tokens that are kept, or will be."""
+        if self._work:
+            last = self._work[-1].encoder
+            return 0 if last is None else last.num_tokens
+        return 0 if self._past is None else self._past.num_tokens
+
     @torch.inference_mode()
     def feed(self, tokens: Sequence[int], *, is_final: bool) -> None:
         """Begin the next piece; see `flow`. Where it fails, the state is what it was.
