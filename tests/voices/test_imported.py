@@ -107,3 +107,18 @@ def test_its_own_family_unpacks_what_was_imported(home_dir: Path) -> None:
             tts.export_voices([mine], home_dir / "out.pt")
     lines = [json.loads(line) for line in (home_dir / "audit.jsonl").read_text().splitlines()]
     assert lines[0]["voice"] == mine.content_hash
+
+
+def test_a_server_speaks_it_with_its_own_model() -> None:
+    from types import SimpleNamespace
+    from typing import Any
+
+    from kouji.serve.models import ModelPool
+
+    models: Any = {
+        name: SimpleNamespace(family=SimpleNamespace(name=name)) for name in ("mini", "cosyvoice3")
+    }
+    pool = ModelPool(models)
+    assert pool.choose(None, voice()).name == "cosyvoice3"
+    assert pool.choose("tts-1", voice()).name == "cosyvoice3"
+    assert pool.choose(None, None).name == "mini"

@@ -165,3 +165,15 @@ def test_a_network_that_fails_is_told(tmp_path: Path) -> None:
     speaker = CampPlus(write_campplus(tmp_path / "c.onnx"))
     with pytest.raises(ModelError, match=r"CAM\+\+ failed"):
         speaker.network.run([np.zeros((1, 40, 79), np.float32)])
+
+
+def test_a_gpu_is_used_where_this_onnxruntime_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    from kouji.models.cosyvoice import onnx_models
+
+    cpu, cuda = "CPUExecutionProvider", "CUDAExecutionProvider"
+    assert onnx_models._providers("cuda:0") in ([cpu], [cuda, cpu])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [cuda, cpu])
+    assert onnx_models._providers("cuda:0") == [cuda, cpu]
+    assert onnx_models._providers("cpu") == [cpu]
