@@ -210,11 +210,12 @@ def test_what_is_written_in_pieces_is_read_whole(is_strips: bool, cuts: list[int
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_attention_behind_what_is_there(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("num_new", [1, 5, 12])
+def test_attention_behind_what_is_there(dtype: torch.dtype, num_new: int) -> None:
     keys, values = numbers(2, 12, HEADS, WIDTH).to(dtype)
-    q = numbers(5, GROUP * HEADS, WIDTH, seed=3)
+    q = numbers(num_new, GROUP * HEADS, WIDTH, seed=3)
     ours = attend_behind(q, keys.transpose(0, 1), values.transpose(0, 1))
-    for row in range(5):
-        seen = 12 - 5 + row + 1
+    for row in range(num_new):
+        seen = 12 - num_new + row + 1
         wanted = grouped_textbook(keys[:seen].float(), values[:seen].float(), q[row])
         assert torch.allclose(ours[row], wanted.flatten(), atol=1e-5)

@@ -195,12 +195,17 @@ def attend_behind(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     num_new, num_all = q.shape[0], keys.shape[1]
     group = q.shape[1] // keys.shape[0]
     k, v = (t.to(q.dtype).repeat_interleave(group, dim=0) for t in (keys, values))
-    is_seen = torch.ones(num_new, num_all, dtype=torch.bool, device=q.device)
+    is_whole = num_new == num_all
+    mask = None  # kernels for the whole triangle need none
+    if not is_whole:
+        every = torch.ones(num_new, num_all, dtype=torch.bool, device=q.device)
+        mask = every.tril(num_all - num_new)
     seen = F.scaled_dot_product_attention(
         q.transpose(0, 1).unsqueeze(0),
         k.unsqueeze(0),
         v.unsqueeze(0),
-        attn_mask=is_seen.tril(num_all - num_new),
+        attn_mask=mask,
+        is_causal=is_whole,
         scale=1.0,
     )
     return seen[0].transpose(0, 1).flatten(1)
