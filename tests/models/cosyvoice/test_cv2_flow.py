@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from kouji.errors import ConfigError, ModelError
+from kouji.models.cosyvoice import unet_flow
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
 from kouji.models.cosyvoice.config import NOISE_FRAMES, FlowConfig
 from kouji.models.cosyvoice.unet_flow import UNetFlow
@@ -219,11 +221,11 @@ def test_a_stream_costs_what_the_whole_costs() -> None:
 
 
 def test_flops_are_those_that_torch_counts() -> None:
-    voice, tokens = random_voice(13), random_tokens(24)
-    flow = make_flow()
+    voice, tokens, config = random_voice(13), random_tokens(24), replace(TINY, num_steps=1)
+    flow = make_flow(config)
     state = open_state(flow, voice, None)
     solve(flow, state, tokens, is_final=True)
-    network = plain(TINY, random_state())
+    network = plain(config, random_state(config))
     # The fused kernel is not counted on every torch; plain products are.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         network.render(voice, torch.tensor(tokens), is_streaming=False, is_final=True)
@@ -312,6 +314,13 @@ def test_all_streams_together_keep_within_the_bound() -> None:
     for voice, mel in zip(voices, mels, strict=True):
         wanted = plain_mel(voice, tokens, is_streaming=True)[:40]
         assert distance(torch.cat(mel), wanted) <= 1e-5
+
+
+def test_on_a_card_streams_keep_a_quarter_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = SimpleNamespace(total_memory=64 << 30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: card)
+    assert unet_flow._usual_cache(torch.device("cuda")) == 16 << 30
+    assert make_flow().cache_bytes == unet_flow.CPU_CACHE_BYTES
 
 
 # --- precision

@@ -30,8 +30,9 @@ from kouji.models.cosyvoice.unet_step import BRANCHES, RaggedStep
 from kouji.models.layers.packed_linear import LinearPrecision
 
 PRECISIONS: tuple[LinearPrecision, ...] = ("float32", "bfloat16", "float16")
-CACHE_BYTES = 8 << 30  # a minute of speech in bfloat16
-PROMPT_BYTES = 2 << 30  # six voices of 3.5 s in bfloat16
+CPU_CACHE_BYTES = 8 << 30  # over a minute of speech in bfloat16
+GPU_CACHE_SHARE = 4  # of a card's memory a quarter
+CPU_PROMPT_BYTES, GPU_PROMPT_BYTES = 2 << 30, 8 << 30  # 6 and 24 voices of 3.5 s in bfloat16
 
 
 class UNetFlow:
@@ -44,17 +45,17 @@ class UNetFlow:
         identity: str,
         *,
         precision: LinearPrecision = "float32",
-        device: str = "cpu",
-        cache_bytes: int = CACHE_BYTES,
-        prompt_bytes: int = PROMPT_BYTES,
+        device: torch.device | str = "cpu",
+        cache_bytes: int | None = None,
+        prompt_bytes: int | None = None,
     ) -> None:
         """Pack the weights.
 
         state:        of `flow.pt`; not kept
         identity:     family and hash of the weights
         precision:    of products and caches; solver, residuals and norms are float32
-        cache_bytes:  bound on what all streams keep together
-        prompt_bytes: bound on kept prompts
+        cache_bytes:  bound on what all streams keep together; None: by device
+        prompt_bytes: bound on kept prompts; None: by device
         raises:       ConfigError for another precision, ModelError for tensors that do not fit
         """
         if precision not in PRECISIONS:
@@ -64,12 +65,15 @@ class UNetFlow:
         assert isinstance(config.estimator, UNetConfig)
         self.config, self.identity, self.precision = config, identity, precision
         self.device = torch.device(device)
-        self.cache_bytes = cache_bytes
+        self.cache_bytes = _usual_cache(self.device) if cache_bytes is None else cache_bytes
         self.steps = euler_steps(config.num_steps)
         times = [step.time for step in self.steps]
-        self.encoder = PackedConformer(config, state, precision, device)
-        self.estimator = PackedUNet(config.estimator, state, times, precision, device)
-        self.prompts: KeptPrompts[Past] = KeptPrompts(prompt_bytes)
+        place = str(self.device)
+        self.encoder = PackedConformer(config, state, precision, place)
+        self.estimator = PackedUNet(config.estimator, state, times, precision, place)
+        usual = CPU_PROMPT_BYTES if self.device.type == "cpu" else GPU_PROMPT_BYTES
+        room = usual if prompt_bytes is None else prompt_bytes
+        self.prompts: KeptPrompts[Past] = KeptPrompts(room)
         self._states: WeakSet[UNetState] = WeakSet()
 
     @property
@@ -79,7 +83,7 @@ class UNetFlow:
 
     @property
     def bytes_per_frame(self) -> int:
-        """What a stream keeps of each frame; a fixed few hundred kilobytes come on top."""
+        """What a stream keeps of each frame; under a megabyte comes on top."""
         solver = BRANCHES * len(self.steps) * self.estimator.bytes_per_frame
         return solver + self.encoder.bytes_per_frame
 
@@ -117,3 +121,10 @@ class UNetFlow:
         """True if this stream may keep so many frames."""
         others = sum(other.bytes_due for other in self._states if other is not state)
         return others + num_frames * self.bytes_per_frame <= self.cache_bytes
+
+
+def _usual_cache(device: torch.device) -> int:
+    if device.type != "cuda":
+        return CPU_CACHE_BYTES
+    memory: int = torch.cuda.get_device_properties(device).total_memory
+    return memory // GPU_CACHE_SHARE
