@@ -101,13 +101,13 @@ def flow_state(config: CosyVoiceConfig, seed: int) -> dict[str, Tensor]:
 
 
 def hift_state(config: CosyVoiceConfig, seed: int) -> dict[str, Tensor]:
-    """A vocoder whose pitch lies about 150 Hz and whose sound about -20 dB."""
+    """A vocoder whose pitch lies about 150 Hz and whose sound about -30 dB."""
     state = _random(expected_shapes(config, "hift"), seed)
     for name in [name for name in state if name.endswith(G)]:
         direction = state[name.removesuffix(G) + V]
         state[name] = direction.flatten(1).norm(dim=1).reshape(state[name].shape)
-    state[f"conv_post.{G}"] *= 0.3
-    state["conv_post.bias"][: config.hift.n_fft // 2 + 1] -= 2.0
+    state[f"conv_post.{G}"] *= 0.1
+    state["conv_post.bias"][: config.hift.n_fft // 2 + 1] -= 1.0
     state["f0_predictor.classifier.weight"] *= 20.0
     state["f0_predictor.classifier.bias"][:] = 150.0
     return state
