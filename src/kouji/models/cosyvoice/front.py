@@ -197,24 +197,19 @@ class Front:
         parts = _cut(marked, setting.language)
         if not parts:
             raise nothing_to_speak(text)
+        prompt = torch.tensor(self.encode(setting.around.prompt), dtype=torch.int64)
+        prefix = self.encode(setting.around.prefix)
         starts = [0, *(part.signs[0].start for part in parts[1:]), len(text)]
         segments = []
         for place, part in enumerate(parts):
             source = text[starts[place] : max(starts[place], starts[place + 1])]
             is_last = place + 1 == len(parts)
             silence = part.pause_seconds + (0.0 if is_last else pause)
-            payload = self._payload(atoms_of(part.signs), setting)
+            spoken = self.encode(atoms_of(part.signs))
+            read = torch.tensor([*prefix, *spoken], dtype=torch.int64)
+            payload = TextSegment(prompt, read, setting.mode, len(spoken))
             segments.append(PreparedSegment(source, payload, silence))
         return PreparedText(tuple(segments), marked.warnings)
-
-    def _payload(self, atoms: Sequence[Atom], setting: Setting) -> TextSegment:
-        prefix, spoken = self.encode(setting.around.prefix), self.encode(atoms)
-        return TextSegment(
-            torch.tensor(self.encode(setting.around.prompt), dtype=torch.int64),
-            torch.tensor([*prefix, *spoken], dtype=torch.int64),
-            setting.mode,
-            len(spoken),
-        )
 
     def _transcript(self, said: str, language: str) -> list[Sign]:
         """What a recording says, spelled; brackets that are no marks belong to it."""
@@ -247,7 +242,10 @@ class Front:
         prepared = []
         for place, segment in enumerate(segments):
             ids = self.tokenizer.encode(segment)
-            spoken = len(self.tokenizer.encode(segment.rpartition(END_OF_PROMPT)[2]))
+            before, _, behind = segment.rpartition(END_OF_PROMPT)
+            spoken = len(self.tokenizer.encode(behind or before))  # a tag at the end opens nothing
+            if not spoken:
+                raise nothing_to_speak(text)
             payload = TextSegment(prompt_ids, torch.tensor(ids, dtype=torch.int64), mode, spoken)
             silence = 0.0 if place + 1 == len(segments) else pause
             prepared.append(PreparedSegment(segment, payload, silence))

@@ -91,7 +91,9 @@ def ends_openly(signs: Sequence[Sign]) -> bool:
             continue
         if sign.text in "\"'”’」』》» ":
             continue
-        return not sign.is_token and sign.text not in _NO_STOP_AFTER
+        if sign.is_token:
+            return sign.text[1:-1] not in EVENTS
+        return sign.text not in _NO_STOP_AFTER
     return False
 
 
