@@ -21,7 +21,7 @@ from kouji.audio.provenance import open_signer
 from kouji.config import Settings, load_settings
 from kouji.engine.openmp import release_team
 from kouji.errors import ConsentError, KoujiError, StyleError, UsageError, VoiceError
-from kouji.models.family import FreeStyle, SpeakerFiles, VoiceConverter
+from kouji.models.family import FreeStyle, SpeakerFiles, VoiceConverter, speaks_for
 from kouji.notice import Notice, notice_sentence, settle_notice
 from kouji.speaking import (
     Job,
@@ -481,7 +481,7 @@ class TTS:
     def _require_family(self, voice: Voice) -> None:
         """Raise VoiceError where all there is of a voice was computed by another family."""
         imported = voice.imported
-        if imported is not None and imported.model != self.family.name:
+        if imported is not None and not speaks_for(self.family, imported.model):
             raise VoiceError(
                 f"voice {voice.name!r} was imported for another model and has no recording",
                 seen=self.family.name,

@@ -48,7 +48,7 @@ def test_a_recording_is_said_again(
     assert told.out == ""
     assert "warning: heard" in told.err
     assert "s of speech in" in told.err
-    assert asked == [session.ModelChoice("cosyvoice3")]
+    assert asked == [session.ModelChoice("cosyvoice")]
     assert load_audio(out).duration > 1.0
     assert read_labels(out).is_ai_generated
 

@@ -118,7 +118,9 @@ def test_a_server_speaks_it_with_its_own_model() -> None:
     models: Any = {
         name: SimpleNamespace(family=SimpleNamespace(name=name)) for name in ("mini", "cosyvoice3")
     }
+    models["folder"] = SimpleNamespace(family=SimpleNamespace(name="cosyvoice", version="cv2"))
     pool = ModelPool(models)
+    assert pool.choose("cv2").name == pool.choose("cosyvoice").name == "folder"
     assert pool.choose(None, voice()).name == "cosyvoice3"
     assert pool.choose("tts-1", voice()).name == "cosyvoice3"
     assert pool.choose(None, None).name == "mini"

@@ -21,8 +21,8 @@ def convert(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="wav, flac, mp3, opus, aac or pcm.")],
     model: Annotated[
-        str, typer.Option(help="A model that can, or its folder: cosyvoice3, cosyvoice2.")
-    ] = "cosyvoice3",
+        str, typer.Option(help="A model that can, or its folder; the best CosyVoice there is.")
+    ] = "cosyvoice",
     seed: Annotated[
         int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same sound.")
     ] = 0,

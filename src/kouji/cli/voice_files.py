@@ -92,7 +92,7 @@ def export_voices(
         raise UsageError("only kept voices are exported", seen=", ".join(files),
                          cure="keep it first: kouji voice add NAME RECORDING")  # fmt: skip
     own = {session.model_of(choice, settings) for choice in choices} & set(MODELS)
-    wanted = model or (own.pop() if len(own) == 1 else MODELS[0])
+    wanted = model or (own.pop() if len(own) == 1 else "cosyvoice")
     tts = session.load_model(session.ModelChoice(wanted, None, threads or None, device), settings)
     voices = [
         session.open_voice(

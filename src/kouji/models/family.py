@@ -188,3 +188,8 @@ class SpeakerFiles(Protocol):
         raises: VoiceError where the disk refuses
         """
         ...
+
+
+def speaks_for(family: Family, model: str) -> bool:
+    """Whether a model's name means this family, or the version of it that is loaded."""
+    return model in (family.name, getattr(family, "version", family.name))

@@ -95,10 +95,12 @@ class ModelPool:
         return Chosen(self.default, self.get(), is_substitute=True)
 
     def _named(self, wanted: str) -> Chosen | None:
+        from kouji.models.family import speaks_for
+
         if wanted in self._models:
             return Chosen(wanted, self._models[wanted])
         for name, tts in self._models.items():
-            if tts.family.name == wanted:
+            if speaks_for(tts.family, wanted):
                 return Chosen(name, tts)
         return None
 
