@@ -180,6 +180,7 @@ def test_languages(third: Front, second: Front) -> None:
     assert heard(third, "3 mal", language="de-DE")[0][2].endswith("3 mal.")
     assert heard(third, "12", transcript="你好。")[0][2] == "十二。"  # as the voice speaks
     assert heard(third, "12", language="en", transcript="你好。")[0][2] == "twelve."
+    assert "三" in heard(third, "好", transcript="有3个", transcript_language="all_zh")[0][1]
     with pytest.raises(UsageError, match="does not speak this language") as raised:
         third.prepare("مرحبا", language="ar")
     assert "zh, en, ja, ko, de, es, fr, it, ru, yue" in str(raised.value)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from kouji.errors import MarkError, TextError
+from kouji.errors import MarkError, TextError, UsageError
 from kouji.models.cosyvoice.conditioning import Mode, TextSegment
 from kouji.models.cosyvoice.config import Version
 from kouji.models.cosyvoice.instructions import check_style, instruction_of
@@ -113,6 +113,7 @@ class Front:
 
         transcript:       what the voice's recording says; without it the mode is cross-lingual
         language:         a name `check_language` takes; None guesses
+        transcript_language: any name; one that is not ours is guessed too
         style:            its words become the instruction; its rate is rendering's
         is_fixed_speaker: the voice is a speaker of the model without a recording
         mode:             in place of the one chosen by what is there
@@ -163,8 +164,7 @@ class Front:
             style = replace(style or Style(), dialect=(style and style.dialect) or "cantonese")
             named = "zh"
         said = read_pasted(replace_unreadable(transcript or "")).text.strip()
-        heard_in = check_language(transcript_language)
-        heard_in = "zh" if heard_in == CANTONESE else heard_in or guess_language(said)
+        heard_in = _language_of(said, transcript_language)
         spoken = named or guess_language(text, default=heard_in)
         warnings = [*language_warnings(spoken, self.version)]
         asked = instruction_of(style, self.version) if style else None
@@ -283,6 +283,15 @@ def _choose_mode(instruction: str | None, transcript: str, is_fixed_speaker: boo
     if is_fixed_speaker:
         return "sft"
     return "zero_shot" if transcript else "cross_lingual"
+
+
+def _language_of(said: str, name: str | None) -> str:
+    """The language of a transcript; the name comes with the voice and may be another family's."""
+    try:
+        named = check_language(name)
+    except UsageError:
+        named = None
+    return "zh" if named == CANTONESE else named or guess_language(said)
 
 
 def _cut(marked: MarkedText, language: str) -> list[Stretch]:
