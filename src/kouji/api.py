@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,10 @@ from kouji.audio.provenance import open_signer
 from kouji.config import Settings, load_settings
 from kouji.engine.openmp import release_team
 from kouji.errors import ConsentError, KoujiError, StyleError, UsageError, VoiceError
-from kouji.models.family import FreeStyle, SpeakerFiles, VoiceConverter, speaks_for
+from kouji.live_source import TextSource
+from kouji.live_speech import speak_live
+from kouji.models.family import FreeStyle, PreparedText, SpeakerFiles, VoiceConverter, speaks_for
+from kouji.models.live import LiveReader
 from kouji.notice import Notice, notice_sentence, settle_notice
 from kouji.speaking import (
     Job,
@@ -43,7 +46,7 @@ from kouji.voices.leave import Leave
 
 if TYPE_CHECKING:
     from kouji.engine.engine import Engine
-    from kouji.models.family import Family, PreparedText
+    from kouji.models.family import Family
     from kouji.models.stages import SpeechModel
     from kouji.voices import VoiceStore
 
@@ -73,8 +76,9 @@ def load(
 ) -> TTS:
     """Load a model, ready to speak.
 
-    model:     "mini"; a name `kouji pull` knows, as "gpt-sovits-v2proplus" ("gpt-sovits" takes
-               the best that is there); or a folder with checkpoints of either family
+    model:     "mini"; a name `kouji pull` knows, as "gpt-sovits-v2proplus" or "cosyvoice3"
+               ("gpt-sovits" and "cosyvoice" take the best that is there); or a folder with
+               checkpoints of any family
     precision: float32, bfloat16, float16 or int8; None goes by the settings, "auto" by the device
     threads:   of torch on the CPU; None leaves them as they are
     device:    cpu, cuda, cuda:1; None goes by the settings, "auto" takes a GPU if there is one
@@ -95,6 +99,7 @@ def load(
         device=device,
         threads=threads,
         weights_bytes=round(settings.weights_gb * 1e9),
+        is_compat=settings.cosyvoice_compat,
         compile_renderer=_compile_renderer,
     )
     release_team()
@@ -233,7 +238,7 @@ class TTS:
 
     def stream(
         self,
-        text: str,
+        text: str | Iterable[str] | AsyncIterable[str],
         voice: Voice,
         style: str | Style | None = None,
         seed: int = 0,
@@ -246,26 +251,53 @@ class TTS:
     ) -> SpeechStream:
         """Speak a text piece by piece, the first piece early; arguments as `speak`.
 
+        text:       whole, or in pieces from an iterator while it is still being written, as a
+                    language model gives them: cut anywhere, it sounds the same. Sentences are
+                    spoken as they are completed, and by families that can even before; the
+                    deadline is each sentence's. The iterator is read in a thread of its own, an
+                    asynchronous one by the loop that runs now, a few sentences ahead at most
         produce_id: 32 bits for watermark and audit line where a caller joins several streams
-                    to one work; None derives them from the request
+                    to one work; None derives them from the request, of a text that is still being
+                    written from all but the text
         in_chunks:  False yields whole segments: later, and where a family's chunks differ from
                     the whole, the whole
 
         Errors of the request are raised here, before the first chunk is asked for. Chunks of
         `mini` joined equal the audio of `speak` (within 1e-4 in float32); how GPT-SoVITS streams
         is said in docs/engine.md. Iterate with `for` or `async for`; closing the stream, or
-        letting go of it, ends the work.
+        letting go of it, ends the work, and closes a generator that gives the text.
         """
         self._check_watermark(watermark)
+        said, pieces = (text, None) if isinstance(text, str) else ("", TextSource(text))
         request = SpeechRequest(
-            text, voice, style, seed, language, produce_id, options or SpeakOptions()
+            said, voice, style, seed, language, produce_id, options or SpeakOptions()
         )
+        if pieces is not None:
+            return self._stream_live(request, pieces, watermark, in_chunks)
         job = self._admit(request, watermark)
         try:
             return self._speaker.stream(job, watermark, is_streamed=in_chunks)
         except BaseException:
             job.held.close()
             raise
+
+    def _stream_live(
+        self, request: SpeechRequest, pieces: TextSource, watermark: bool, in_chunks: bool
+    ) -> SpeechStream:
+        try:
+            job = self._admit(request, watermark, lambda: PreparedText(()))
+        except BaseException:
+            pieces.close()
+            raise
+        return speak_live(
+            self._speaker,
+            replace(job, is_conversion=False),
+            pieces,
+            lambda sentence: self._prepare_text(replace(request, text=sentence), job.style),
+            self.family if isinstance(self.family, LiveReader) else None,
+            watermark=watermark,
+            is_streamed=in_chunks,
+        )
 
     def convert(
         self,
@@ -365,7 +397,7 @@ class TTS:
     ) -> Job:
         """Check everything about a request before it costs computing, then write it down.
 
-        hear: prepares a recording to be converted, in place of the text
+        hear: prepares a recording to be converted, in place of the text, or text still to come
         """
         voice = request.voice
         self._require_leave(voice)
@@ -415,7 +447,9 @@ class TTS:
         notice = settle_notice(self._settings, options.disclosure, options.notice, options.part)
         if not notice.places or notice.kind != "spoken":
             return notice, None
-        sentence, language = notice_sentence(request.text, request.language)
+        # Of a text that is still being written nothing is known but who speaks it.
+        written = request.text or request.voice.transcript or ""
+        sentence, language = notice_sentence(written, request.language)
         voice = request.voice
         return notice, self.family.prepare(sentence, voice, language=language, style=Style())
 

@@ -74,6 +74,7 @@ class Settings:
     render_wait_ms: float = _setting(5.0, low=0.0)
     guard: bool = True
     weights_gb: float = _setting(4.0, low=0.1)
+    cosyvoice_compat: bool = False
     log_level: str = _setting("warning", *LOG_LEVELS)
     hub: str = _setting("huggingface", *HUBS)
     hub_endpoint: str = ""

@@ -1,0 +1,307 @@
+"""CosyVoice as one object: the questions of `kouji.models.family`, answered.
+
+Owns the networks of one model directory; those that hear voices are opened when they are first
+asked for. Knows no policies and no engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from kouji.errors import VoiceError
+from kouji.models.cosyvoice import voice as hearing
+from kouji.models.cosyvoice.conditioning import Conditioning, Manner
+from kouji.models.cosyvoice.config import SAMPLE_RATE, CosyVoiceConfig, FlowConfig, HiftConfig
+from kouji.models.cosyvoice.directory import Parts, find_parts
+from kouji.models.cosyvoice.flow import Flow, Vocoder
+from kouji.models.cosyvoice.front import Front
+from kouji.models.cosyvoice.lm import SpeechLM
+from kouji.models.cosyvoice.lm_decoder import LMDecoder
+from kouji.models.cosyvoice.reference import choose_prompt, cut_source
+from kouji.models.cosyvoice.renderer import CosyRenderer
+from kouji.models.cosyvoice.tokenizer import CosyTokenizer
+from kouji.models.cosyvoice.weights import content_hash, read_state
+from kouji.models.family import (
+    AS_USUAL,
+    Arrays,
+    PreparedSegment,
+    PreparedText,
+    TextOptions,
+    Timeline,
+)
+from kouji.models.once import Once
+from kouji.models.precision import Precision
+from kouji.models.stages import SamplingOptions, SpeechModel
+from kouji.text.style import Style
+from kouji.types import Audio
+from kouji.voices import Voice
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FAMILY = "cosyvoice"
+COMPAT = "compat"  # a way to cut a text: the official one
+_HASH_DIGITS = 12
+
+
+class CosyVoiceFamily:
+    """Implements `kouji.models.family.Family`, `VoiceConverter` and `SpeakerFiles`."""
+
+    name = FAMILY
+    sample_rate = SAMPLE_RATE
+    takes_free_style = True
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        decode: Precision,
+        render: Precision,
+        device: str,
+        is_compat: bool = False,
+        compile_renderer: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """Take over a model directory.
+
+        decode, render:   number formats of language model and flow
+        is_compat:        texts and ends of streams exactly as in the official code
+        compile_renderer: turns a pure function of tensors into a faster one, on a GPU
+        """
+        self._parts, self.version = parts, parts.version
+        self.config: CosyVoiceConfig = parts.config
+        self.precision: str = decode
+        self.device, self._decode, self._render = device, decode, render
+        self.manner = Manner("official" if is_compat else "causal")
+        self._compile_renderer = compile_renderer
+        self.sampling = sampling_options(self.config)
+        tokenizer = CosyTokenizer(parts.tokenizer, parts.version)
+        self._fronts = {
+            is_official: Front(tokenizer, parts.version, is_compat=is_official)
+            for is_official in (False, True)
+        }
+        self._is_compat = is_compat
+        self._hearing = Once(self._open_hearing)
+        self._model = self._load()  # a broken file is told now, not at the first request
+
+    # --- weights
+
+    @cached_property
+    def _hash(self) -> str:
+        files = (
+            self._parts.llm,
+            self._parts.flow,
+            self._parts.hift,
+            self._parts.speech_tokenizer,
+            self._parts.campplus,
+        )
+        digests = "".join(content_hash(path) for path in files)
+        return hashlib.sha256(digests.encode()).hexdigest()[:_HASH_DIGITS]
+
+    def weights_hash(self, voice: Voice | None = None) -> str:
+        """One hash of all files that speak or hear."""
+        return self._hash
+
+    @contextmanager
+    def hold(self, voice: Voice) -> Iterator[SpeechModel]:
+        """The model's networks, loaded if they are not there; voices bring none of their own."""
+        own = voice.weights
+        if own is not None:
+            raise VoiceError(
+                "this voice has weights of another family",
+                seen=own.model,
+                allowed="a voice without weights of its own",
+                cure=f"speak it with --model {own.model}",
+            )
+        yield self._model
+
+    def _load(self) -> SpeechModel:
+        config, parts = self.config, self._parts
+        identity = f"{self.name}@{self._hash}"
+        network = SpeechLM.from_state(config.lm, read_state(parts.llm, "llm", config))
+        decoder = LMDecoder(
+            network,
+            f"{identity} {self._decode}",
+            precision=self._decode,
+            device=self.device,
+        )
+        flow = make_flow(
+            config.flow,
+            read_state(parts.flow, "flow", config),
+            f"{identity} {self._render}",
+            precision=self._render,
+            device=self.device,
+            compile_renderer=self._compile_renderer,
+        )
+        vocoder = make_vocoder(
+            config.hift,
+            read_state(parts.hift, "hift", config),
+            precision=self._render,
+            device=self.device,
+        )
+        renderer = CosyRenderer(
+            flow,
+            vocoder,
+            f"{identity} {self._render}",
+            manner=self.manner,
+            device=self.device,
+        )
+        return SpeechModel(renderer, decoder)
+
+    # --- texts
+
+    def check_style(self, style: Style) -> tuple[str, ...]:
+        """It follows whatever its instruction can say."""
+        return self._fronts[self._is_compat].check_style(style)
+
+    def prepare(
+        self,
+        text: str,
+        voice: Voice,
+        *,
+        language: str | None,
+        style: Style,
+        options: TextOptions = AS_USUAL,
+    ) -> PreparedText:
+        """Segments of text tokens with the prompt their mode needs.
+
+        language: as `languages.check_language` takes it; None guesses
+        options:  the method `compat` reads and cuts the text as the official code does
+        """
+        is_official = self._is_compat or options.method == COMPAT
+        prepared = self._fronts[is_official].prepare(
+            text,
+            transcript=voice.transcript,
+            language=language,
+            transcript_language=voice.language,
+            style=style,
+            pause_seconds=options.pause(0.0),
+        )
+        if options.method in (None, COMPAT):
+            return prepared
+        unknown = f"CosyVoice knows one more way to cut a text, {COMPAT}; not {options.method}"
+        return replace(prepared, warnings=(*prepared.warnings, unknown))
+
+    # --- voices
+
+    def condition(self, voice: Voice, model: SpeechModel) -> Conditioning:
+        """Tokens, mel and speaker embedding of the voice's recording.
+
+        raises: ReferenceRefused for one that is too short or too long
+        """
+        prompt = choose_prompt(voice.reference, has_transcript=bool(voice.transcript))
+        return hearing.condition(prompt, self._hearing())
+
+    def pack(self, conditioning: Conditioning) -> dict[str, NDArray[Any]]:
+        """Plain arrays."""
+        return hearing.pack_conditioning(conditioning)
+
+    def unpack(self, arrays: Arrays) -> Conditioning:
+        """Undo `pack`."""
+        return hearing.unpack_conditioning(arrays, self.config.flow.codebook)
+
+    def prepare_conversion(self, source: Audio, voice: Voice) -> PreparedText:
+        """Speech in pieces at its pauses, as the speech tokenizer hears them."""
+        pieces, warnings = cut_source(source)
+        heard = [hearing.hear_speech(piece, self._hearing()) for piece in pieces]
+        return PreparedText(tuple(PreparedSegment("", speech) for speech in heard), warnings)
+
+    def timeline(self, segment: PreparedSegment, info: Any, offset: float) -> Timeline:
+        """Empty: the networks do not tell when which word is spoken."""
+        return Timeline()
+
+    def warnings(self, info: Any) -> tuple[str, ...]:
+        """Nothing beyond what the engine reports."""
+        return ()
+
+    def _open_hearing(self) -> hearing.Hearing:
+        from kouji.models.cosyvoice.onnx_models import CampPlus, SpeechTokenizer
+
+        parts, codebook = self._parts, self.config.flow.codebook
+        return hearing.Hearing(
+            SpeechTokenizer(parts.speech_tokenizer, codebook, device=self.device),
+            CampPlus(parts.campplus, device=self.device),
+            self.config.mel_fmax_hz,
+        )
+
+
+def sampling_options(config: CosyVoiceConfig) -> SamplingOptions:
+    """Repetition-aware sampling with the model's figures."""
+    own = config.sampling
+    return SamplingOptions(
+        temperature=1.0,
+        top_k=own.top_k,
+        top_p=own.top_p,
+        repetition_penalty=1.0,
+        repetition_window=own.window,
+        repetition_share=own.share,
+    )
+
+
+def make_flow(
+    config: FlowConfig,
+    state: Mapping[str, Tensor],
+    identity: str,
+    *,
+    precision: Precision,
+    device: str,
+    compile_renderer: Callable[[Any], Any] | None = None,
+) -> Flow:
+    """The flow of either version."""
+    if config.version == "cosyvoice3":
+        from kouji.models.cosyvoice.dit_flow import DitFlow
+
+        return DitFlow(
+            config,
+            state,
+            identity,
+            precision=precision,
+            device=device,
+            compile_renderer=compile_renderer,
+        )
+    from kouji.models.cosyvoice.unet_flow import UNetFlow
+
+    return UNetFlow(config, state, identity, precision=precision, device=device)
+
+
+def make_vocoder(
+    config: HiftConfig, state: Mapping[str, Tensor], *, precision: Precision, device: str
+) -> Vocoder:
+    """The vocoder of either version."""
+    if config.version == "cosyvoice3":
+        from kouji.models.cosyvoice.causal_hift import CausalHift
+
+        return CausalHift(config, state, precision=precision, device=device)
+    from kouji.models.cosyvoice.plain_hift import PlainHift
+
+    return PlainHift(config, state, precision=precision, device=device)
+
+
+def open_cosyvoice(
+    folder: Path,
+    *,
+    decode: Precision,
+    render: Precision,
+    device: str,
+    is_compat: bool = False,
+    compile_renderer: Callable[[Any], Any] | None = None,
+) -> CosyVoiceFamily:
+    """Open a model directory; arguments as `CosyVoiceFamily`.
+
+    raises: ModelError naming what is missing or does not fit
+    """
+    return CosyVoiceFamily(
+        find_parts(folder),
+        decode=decode,
+        render=render,
+        device=device,
+        is_compat=is_compat,
+        compile_renderer=compile_renderer,
+    )

@@ -1,0 +1,148 @@
+"""A whole CosyVoice model behind the public door: tiny weights, real files, the real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_cosyvoice import make_tiny_cosyvoice
+
+from kouji.api import TTS, SpeakOptions, SpeechRequest, load
+from kouji.config import Settings
+from kouji.errors import ModelError, StyleError, UsageError
+from kouji.models.family import TextOptions
+from kouji.types import Speech
+from kouji.voices import Voice
+from kouji.voices.sample import sample_voice
+
+ENGLISH = (
+    "Printing, in the only sense with which we are at present concerned, differs from most arts."
+)
+CHINESE = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。今天的天气真好，我们出去走走吧。"
+OPTIONS = SpeakOptions(guard=False)  # random weights babble
+
+
+@pytest.fixture(scope="module", params=["cosyvoice3", "cosyvoice2"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_cosyvoice(tmp_path_factory.mktemp("model") / request.param, request.param)
+
+
+@pytest.fixture(scope="module")
+def tts(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TTS]:
+    settings = Settings(home=tmp_path_factory.mktemp("home"))
+    with load(str(folder), precision="float32", settings=settings) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def voice() -> Voice:
+    return sample_voice()
+
+
+def test_it_speaks_and_streams(tts: TTS, voice: Voice) -> None:
+    whole = tts.speak(ENGLISH, voice, seed=3, options=OPTIONS)
+    assert whole.audio.sample_rate == 24_000
+    assert np.isfinite(whole.audio.samples).all()
+    assert np.abs(whole.audio.samples).max() > 0.01
+    chunks = list(tts.stream(ENGLISH, voice, seed=3, options=OPTIONS))
+    assert len(chunks) > 2
+    streamed = np.concatenate([chunk.samples for chunk in chunks])
+    assert len(streamed) == len(whole.audio.samples), "the same tokens, another attention"
+    again = tts.speak(ENGLISH, voice, seed=3, options=OPTIONS)
+    np.testing.assert_allclose(again.audio.samples, whole.audio.samples, atol=1e-5)
+    other = tts.speak(ENGLISH, voice, seed=4, options=OPTIONS)
+    assert len(other.audio.samples) != len(whole.audio.samples) or not np.allclose(
+        other.audio.samples, whole.audio.samples, atol=1e-3
+    )
+
+
+def test_a_request_never_sees_its_batch(tts: TTS, voice: Voice) -> None:
+    texts = [ENGLISH, CHINESE, "Yes, yes.", CHINESE[2:], "No."]
+    requests = [
+        SpeechRequest(text, voice, "fast" if i == 3 else None, i, options=OPTIONS)
+        for i, text in enumerate(texts)
+    ]
+    for request, made in zip(requests, tts.speak_many(requests), strict=True):
+        assert isinstance(made, Speech)
+        alone = tts.speak(request.text, voice, request.style, request.seed, options=OPTIONS)
+        np.testing.assert_allclose(made.audio.samples, alone.audio.samples, atol=2e-4)
+
+
+def test_modes_follow_from_what_is_there(tts: TTS, voice: Voice) -> None:
+    from dataclasses import replace
+
+    silent = replace(voice, transcript=None)
+    for heard, is_warned in ((voice, False), (silent, True)):
+        warnings = tts.speak(ENGLISH, heard, options=OPTIONS).warnings
+        assert any("cross-lingual" in warning for warning in warnings) == is_warned
+    told = tts.speak(CHINESE, voice, "用四川话，兴奋一点", options=OPTIONS)
+    assert not told.warnings
+    with pytest.raises(StyleError):
+        tts.speak(CHINESE, voice, "用火星话", options=OPTIONS)
+
+
+def test_speed_is_the_length_of_the_mel(tts: TTS, voice: Voice) -> None:
+    from kouji.text.style import Style
+
+    usual = tts.speak(ENGLISH, voice, options=OPTIONS)
+    fast = tts.speak(ENGLISH, voice, Style(rate=1.25), options=OPTIONS)
+    ratio = len(usual.audio.samples) / len(fast.audio.samples)
+    assert ratio == pytest.approx(1.25, rel=0.02)
+
+
+def test_the_official_way_is_a_choice_of_each_request(tts: TTS, voice: Voice) -> None:
+    options = SpeakOptions(guard=False, text=TextOptions(method="compat"))
+    assert tts.speak(CHINESE, voice, options=options).audio.duration > 0
+    other = SpeakOptions(guard=False, text=TextOptions(method="cut5"))
+    warned = tts.speak(CHINESE, voice, options=other).warnings
+    assert any("compat" in warning for warning in warned)
+
+
+def test_a_recording_is_said_again_in_the_voice(tts: TTS, voice: Voice) -> None:
+    made = tts.convert(voice.reference, voice)
+    assert made.audio.duration == pytest.approx(voice.reference.duration, abs=0.1)
+
+
+def test_a_whole_compatible_model(folder: Path, tmp_path: Path, voice: Voice) -> None:
+    settings = Settings(home=tmp_path, cosyvoice_compat=True)
+    with load(str(folder), precision="float32", settings=settings) as tts:
+        chunks = list(tts.stream(ENGLISH, voice, seed=3, options=OPTIONS))
+        whole = tts.speak(ENGLISH, voice, seed=3, options=OPTIONS)
+    assert len(np.concatenate([c.samples for c in chunks])) == len(whole.audio.samples)
+
+
+@pytest.mark.parametrize("name", ["llm.pt", "flow.pt", "hift.pt"])
+def test_damaged_weights_are_told_when_the_model_is_loaded(name: str, tmp_path: Path) -> None:
+    folder = make_tiny_cosyvoice(tmp_path / "model", "cosyvoice3")
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match=name):
+        load(str(folder), settings=Settings(home=tmp_path))
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=name):
+        load(str(folder), settings=Settings(home=tmp_path))
+
+
+def test_a_pulled_model_goes_by_its_familys_name(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    with pytest.raises(UsageError, match="kouji pull cosyvoice3"):
+        load("cosyvoice", settings=settings)
+    make_tiny_cosyvoice(tmp_path / "models" / "cosyvoice2", "cosyvoice2")
+    with load("cosyvoice", settings=settings) as tts:
+        assert tts.family.version == "cosyvoice2"  # type: ignore[attr-defined]
+    make_tiny_cosyvoice(tmp_path / "models" / "cosyvoice3", "cosyvoice3")
+    with load("cosyvoice", settings=settings) as tts:
+        assert tts.family.version == "cosyvoice3"  # type: ignore[attr-defined]
+
+
+def test_the_weights_of_reinforcement_learning_take_the_place(tmp_path: Path) -> None:
+    folder = make_tiny_cosyvoice(tmp_path / "model", "cosyvoice3")
+    other = make_tiny_cosyvoice(tmp_path / "other", "cosyvoice3", seed=1)
+    (other / "llm.pt").rename(folder / "llm.rl.pt")
+    settings = Settings(home=tmp_path)
+    with load(str(folder), settings=settings) as usual:
+        first = usual.identity
+    with load(str(folder / "llm.rl.pt"), settings=settings) as learned:
+        assert learned.identity != first
