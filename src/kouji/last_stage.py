@@ -6,7 +6,8 @@ about its segments; no engine, no files, and no policies but the one it is hande
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from kouji.types import Samples, SegmentReport, Timing
 
 if TYPE_CHECKING:
     from kouji.engine.request import EngineChunk
-    from kouji.models.family import Family, PreparedText, Timeline
+    from kouji.models.family import Family, PreparedSegment, PreparedText, Timeline
 
 
 @dataclass(frozen=True)
@@ -70,19 +71,33 @@ class Assembler:
         self._segment_start = 0
         self._has_begun_end = False
         self._timeline: Timeline | None = None
-        self._warnings = script.warnings
+        self._num_segments = 0  # of the text, that have ended
+        self._untold = deque(script.warnings)
+        self.warnings = script.warnings
 
-    def chunk(self, event: EngineChunk, place: str = "text") -> SpeechChunk:
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Tell this with the next chunk; from any thread."""
+        self.warnings += tuple(warnings)
+        self._untold.extend(warnings)
+
+    def chunk(
+        self,
+        event: EngineChunk,
+        place: str = "text",
+        segments: Sequence[PreparedSegment] | None = None,
+    ) -> SpeechChunk:
         """The next chunk; events come in the order of the text.
 
         place:  `text`, or `start` or `end` for the spoken notice
+        segments: that the event's index counts, where they are not the script's
         raises: ConsentError where the consent was revoked, or ended, while the text was spoken
         """
         self.script.permit()
         if place != "text":
             is_last = event.outcome is not None and self._is_last_of_notice(event.segment_index)
             return self._notice_chunk(place, event.samples, is_last=is_last)
-        segment = self.script.prepared.segments[event.segment_index]
+        segments = self.script.prepared.segments if segments is None else segments
+        segment, number = segments[event.segment_index], self._num_segments
         rate = self._family.sample_rate
         if self._timeline is None:
             self._segment_start = self._num_samples
@@ -102,17 +117,21 @@ class Assembler:
             pause = np.zeros(round(segment.pause_seconds * rate), np.float32)
             samples = np.concatenate([samples, pause])
             self._timeline = None
+            self._num_segments += 1
         self._num_samples += len(samples)
-        warnings, self._warnings = self._warnings, ()
         span = start / rate, end / rate
         return SpeechChunk(
             self._stamp.mark(samples) if self._stamp else samples,
             _beginning_in(timeline.words, span),
             _beginning_in(timeline.phones, span),
-            event.segment_index,
+            number,
             report,
-            warnings,
+            self._news(),
         )
+
+    def _news(self) -> tuple[str, ...]:
+        """Warnings nobody was told yet."""
+        return tuple(self._untold.popleft() for _ in range(len(self._untold)))
 
     def morse(self) -> Samples:
         """The notice as a rhythm."""
@@ -140,12 +159,11 @@ class Assembler:
         self._has_begun_end = place == "end"
         samples = np.concatenate([before, samples, after])
         self._num_samples += len(samples)
-        warnings, self._warnings = self._warnings, ()
-        last = max(0, len(self.script.prepared.segments) - 1)
+        last = max(0, self._num_segments - 1)
         return SpeechChunk(
             self._stamp.mark(samples) if self._stamp else samples,
             segment_index=last if place == "end" else 0,
-            warnings=warnings,
+            warnings=self._news(),
             is_notice=True,
         )
 

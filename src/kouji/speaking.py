@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kouji.audio.provenance import ManifestSigner
     from kouji.engine.engine import Engine, Ticket
     from kouji.engine.request import EngineRequest
-    from kouji.models.family import Family
+    from kouji.models.family import Family, PreparedSegment
 
 __all__ = [
     "Job",
@@ -139,23 +139,36 @@ class Speaker:
 
         raises: EngineBusy, EngineFailed, UsageError; then the job still holds it
         """
-        assembler = Assembler(self._family, job.script, watermark)
+        assembler = self.assembler(job.script, watermark)
         places = [place for place in ("start", "text", "end") if _is_heard(job.script, place)]
         spoken = [place for place in places if place == "text" or job.script.notice_words]
         release = _LastOut(job.held.close, len(spoken))
-        stretches: list[_Stretch] = []
+        stretches: list[Stretch] = []
         try:
             for place in places:
                 source: Ticket | tuple[Samples] = (assembler.morse(),)
                 if place in spoken:
-                    request = self._request(job, place, is_streamed)
-                    source = self._engine.submit(request, on_end=release)
-                stretches.append(_Stretch(place, source))
+                    source = self.submit(job, place, is_streamed, release)
+                stretches.append(Stretch(place, source))
         except BaseException:
             release.disarm()
             for stretch in stretches:
                 stretch.cancel()
             raise
+        return SpeechStream(Stretches(stretches), assembler, self._signer)
+
+    def submit(
+        self, job: Job, place: str, is_streamed: bool, on_end: Callable[[], None]
+    ) -> Ticket:
+        """Hand the text of a job, or its notice, to the engine; raises as `stream`."""
+        return self._engine.submit(self._request(job, place, is_streamed), on_end=on_end)
+
+    def assembler(self, script: Script, watermark: bool) -> Assembler:
+        """The last stage of one stream."""
+        return Assembler(self._family, script, watermark)
+
+    def join(self, stretches: AnyStretches, assembler: Assembler) -> SpeechStream:
+        """One stream of what is heard one after the other."""
         return SpeechStream(stretches, assembler, self._signer)
 
     def _request(self, job: Job, place: str, is_streamed: bool) -> EngineRequest:
@@ -209,15 +222,47 @@ class _LastOut:
             self._num_left = -1
 
 
-class _Stretch(NamedTuple):
-    """What is heard one after the other: `start` and `end` are the notice, `text` is the text."""
+class Stretch(NamedTuple):
+    """What is heard one after the other: `start` and `end` are the notice, `text` is the text.
+
+    segments: of its text, where they are not those of the stream's script
+    """
 
     place: str
     source: Ticket | tuple[Samples]
+    segments: Sequence[PreparedSegment] | None = None
 
     def cancel(self) -> None:
+        """End what the engine does of it."""
         if not isinstance(self.source, tuple):
             self.source.cancel()
+
+
+class AnyStretches(Protocol):
+    """Stretches in order, for one reader; `cancel` ends them all, from any thread."""
+
+    def __iter__(self) -> Iterator[Stretch]: ...
+    def __aiter__(self) -> AsyncIterator[Stretch]: ...
+    def cancel(self) -> None: ...
+
+
+class Stretches:
+    """Those of a text that is known whole."""
+
+    def __init__(self, stretches: Sequence[Stretch]) -> None:
+        self._stretches = stretches
+
+    def __iter__(self) -> Iterator[Stretch]:
+        return iter(self._stretches)
+
+    async def __aiter__(self) -> AsyncIterator[Stretch]:
+        for stretch in self._stretches:
+            yield stretch
+
+    def cancel(self) -> None:
+        """End what is not done; again is harmless."""
+        for stretch in self._stretches:
+            stretch.cancel()
 
 
 class _Running(NamedTuple):
@@ -243,15 +288,19 @@ class SpeechStream(Iterator[SpeechChunk]):
 
     def __init__(
         self,
-        stretches: Sequence[_Stretch],
+        stretches: AnyStretches,
         assembler: Assembler,
         signer: ManifestSigner | None = None,
     ) -> None:
         self._stretches, self._assembler, self._signer = stretches, assembler, signer
         self._chunks = _chunks(stretches, assembler)
         self.sample_rate = assembler.sample_rate
-        self.warnings = assembler.script.warnings
         self.produce_id = mark_id(assembler.script.request)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was left out or changed, as far as is known."""
+        return self._assembler.warnings
 
     def join(self, chunks: Sequence[SpeechChunk]) -> Speech:
         """All chunks of this stream as one speech."""
@@ -278,19 +327,18 @@ class SpeechStream(Iterator[SpeechChunk]):
 
     async def __aiter__(self) -> AsyncIterator[SpeechChunk]:
         try:
-            for place, source in self._stretches:
+            async for place, source, segments in self._stretches:
                 if isinstance(source, tuple):
                     yield self._assembler.morse_chunk(place, *source)
                     continue
                 async for event in source:
-                    yield self._assembler.chunk(event, place)
+                    yield self._assembler.chunk(event, place, segments)
         finally:
             self.close()
 
     def close(self) -> None:
         """Cancel what is not done, the voice's weights are let go of; may be called again."""
-        for stretch in self._stretches:
-            stretch.cancel()
+        self._stretches.cancel()
 
     def __enter__(self) -> SpeechStream:
         return self
@@ -302,14 +350,14 @@ class SpeechStream(Iterator[SpeechChunk]):
         self.close()
 
 
-def _chunks(stretches: Sequence[_Stretch], assembler: Assembler) -> Iterator[SpeechChunk]:
+def _chunks(stretches: AnyStretches, assembler: Assembler) -> Iterator[SpeechChunk]:
     """One after the other; does not hold the stream, which ends its work when it is let go of."""
-    for place, source in stretches:
+    for place, source, segments in stretches:
         if isinstance(source, tuple):
             yield assembler.morse_chunk(place, *source)
         else:
             for event in source:
-                yield assembler.chunk(event, place)
+                yield assembler.chunk(event, place, segments)
 
 
 def _labels(produce_id: int) -> dict[str, str]:

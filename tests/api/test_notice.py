@@ -170,7 +170,7 @@ def test_no_room_for_both_takes_neither(
         with pytest.raises(EngineBusy):  # nobody reads them, so they stay
             streams.extend(tts.stream(TEXT * 20, voice) for _ in range(40))
         assert streams
-        tickets = [source for stream in streams for _, source in stream._stretches]
+        tickets = [stretch.source for stream in streams for stretch in stream._stretches]
         for stream in streams:
             stream.close()
         for ticket in tickets:  # leaving takes effect at the next step of the engine
