@@ -218,6 +218,7 @@ class TestSizes:
             ("cosyvoice2", "'gelu'", "'snake'", "act_fn is 'snake'"),
             ("cosyvoice2", "channels: [32]", "channels: [32, 32]", "one level"),
             ("cosyvoice2", "attention_heads: 4", "attention_heads: 5", "a divisor of 32"),
+            ("cosyvoice2", "chunk_size: !ref <chunk_size>", "chunk_size: 7", "chunk_size is 7"),
             ("cosyvoice2", "'rel_pos_espnet'", "'abs_pos'", "pos_enc_layer_type is 'abs_pos'"),
         ],
     )
@@ -259,6 +260,16 @@ class TestSizes:
         path.write_text(json.dumps(values))
         with pytest.raises(ModelError, match="rope_type is 'yarn'"):
             read_config(folder)
+
+    def test_the_first_recipe_of_version_2(self, folder: Path) -> None:
+        """It had no chunk size of its own, and named the encoder's otherwise."""
+        text = yaml_text("cosyvoice2").replace("chunk_size: 5\n", "", 1)
+        text = text.replace(
+            "static_chunk_size: !ref <chunk_size> * <token_mel_ratio>",
+            "static_chunk_size: !ref <token_frame_rate> * <token_mel_ratio> # of the cache",
+        ).replace("static_chunk_size: !ref <chunk_size>", "use_dynamic_chunk: True")
+        (folder / "cosyvoice2.yaml").write_text(text.replace("chunks: -1", "chunks: 2"))
+        assert read_config(folder).flow.chunk_tokens == 25
 
     def test_the_order_of_the_official_code(self, folder: Path) -> None:
         """Version 2's file goes before version 3's; the first generation is refused."""
