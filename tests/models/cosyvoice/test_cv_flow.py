@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from torch import Tensor
 
 from kouji.errors import ConfigError, ModelError
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
+from kouji.models.cosyvoice.config import DiTConfig
 from kouji.models.cosyvoice.dit_flow import DitFlow
 from kouji.models.cosyvoice.dit_state import DitState
+from kouji.models.cosyvoice.flow_attention import Span, chunk_spans
+from kouji.models.cosyvoice.flow_cost import step_flops
 from kouji.models.cosyvoice.plain_flow import PlainFlow
 
 OFFICIAL, CAUSAL = Manner("official"), Manner("causal")
@@ -325,6 +329,16 @@ def test_streams_cost_what_whole_segments_cost(
     ratio = state.num_flops / offline.num_flops
     assert ratio < (0.85 if is_warm else 1.0)  # masked attention is less work than full
     assert ratio > 0.6
+
+
+@pytest.mark.parametrize("hops", [(13, 25, 50, 100), (38, 50, 100), (13, *[25] * 9)])
+def test_streams_at_the_official_sizes_cost_no_more(hops: tuple[int, ...]) -> None:
+    """By the counts alone: 87 tokens of a prompt, 250 of speech."""
+    sizes, begin, work = DiTConfig(), 0, 0
+    for end in [*(2 * (87 + num_tokens) for num_tokens in accumulate(hops)), 674]:
+        work += step_flops(sizes, end - begin, chunk_spans(begin, end, 50))
+        begin = end
+    assert 0.9 < work / step_flops(sizes, 674, [Span(0, 674, 674)]) < 1
 
 
 def test_work_is_counted_as_the_sizes_say(flow: DitFlow) -> None:
