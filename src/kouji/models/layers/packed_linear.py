@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kouji.errors import ConfigError
+from kouji.models.layers.huge_pages import use_huge_pages
 from kouji.models.precision import read_device_facts
 
 LinearPrecision = Literal["float32", "float16", "bfloat16", "int8"]
@@ -76,6 +77,8 @@ class PackedLinear:
         self._weight_bytes = self.weight.numel() * self.weight.element_size()
         if self.is_packed:
             self.weight = pack(self.weight)
+        if is_cpu:
+            use_huge_pages(*_place(self.weight, self.is_packed))
 
     def _pack_half(self, weight: Tensor, bias: Tensor | None) -> None:
         """float16 weights and float32 bias in one opaque object."""
@@ -120,6 +123,16 @@ def pack(weight: Tensor) -> Tensor:
     """Reorder (out, in) weights as oneDNN reads them; only where `can_pack`."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)
     return packed
+
+
+def _place(weight: Tensor, is_packed: bool) -> tuple[int, int]:
+    """Address and bytes in memory; zeros where torch does not tell."""
+    if not is_packed:
+        return weight.data_ptr(), weight.nbytes
+    try:  # private to torch
+        return torch.ops.mkldnn.data_ptr(weight), torch.ops.mkldnn._nbytes(weight)
+    except AttributeError:
+        return 0, 0
 
 
 def _multiply(
