@@ -197,7 +197,8 @@ class SourceConv(nn.Module):
 
     def from_official(self, weight: Tensor) -> Tensor:
         """A checkpoint's weight of `official_shape` as `weight`."""
-        return weight.reshape(self.weight.shape)
+        image = weight.reshape(self.weight.shape)
+        return image.contiguous(memory_format=torch.channels_last)
 
     def forward(self, spectrum: Tensor) -> Tensor:
         """(rows, reach + frames, in) -> (rows, frames // stride, out)."""

@@ -8,6 +8,7 @@ block's beginning finds any other.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cache
 from threading import Lock
 from typing import Protocol
 
@@ -86,6 +87,12 @@ class UniformTable:
                 self._states.append(generator.get_state())
             if at > number:
                 return block
+
+
+@cache
+def uniform_table() -> UniformTable:
+    """The one table of this process."""
+    return UniformTable()
 
 
 def _before_the_table() -> Tensor:

@@ -47,18 +47,18 @@ def load_hift(config: HiftConfig, state: Mapping[str, Tensor]) -> HiftNetworks:
         networks.f0_predictor.double()
     own = {}
     for stem, module in networks.named_modules():
-        for ending, _ in module.named_parameters(recurse=False):
+        for ending, empty in module.named_parameters(recurse=False):
             name = _official_stem(stem)
             value = folded[f"{name}.{ending}"]
             convert = getattr(module, "from_official", None)
             if ending == "weight" and convert is not None:
                 value = convert(value.reshape(module.official_shape))
-            own[f"{stem}.{ending}"] = value
+            own[f"{stem}.{ending}"] = value.to(empty.dtype)
     for name in own:  # the mean over blocks, see `hift_body`
         is_behind_blocks = name.startswith(("body.ups", "body.conv_post"))
         if is_behind_blocks and name.endswith(".weight") and name != "body.ups.0.weight":
             own[name] = own[name] / len(config.resblock_kernels)
-    networks.load_state_dict(own)
+    networks.load_state_dict(own, assign=True)  # a copy would lose the layout of convolutions
     return networks.requires_grad_(False).eval()
 
 

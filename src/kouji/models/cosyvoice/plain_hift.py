@@ -73,7 +73,7 @@ class PlainHift:
         self._rate = self.networks.body.rates[-1]  # windows in a frame of mel
         self._weights_of_noise = self.networks.m_source.l_linear.weight[0].cpu()
         fade = torch.hamming_window(2 * KEPT_SAMPLES, periodic=False, dtype=torch.float64)
-        self._fade_in, self._fade_out = fade.float().to(self.device).split(KEPT_SAMPLES)
+        self._fades = fade.float().to(self.device).reshape(2, KEPT_SAMPLES)  # in, out
 
     @property
     def num_bytes(self) -> int:
@@ -153,8 +153,8 @@ class PlainHift:
     def _given(self, state: PlainState, wave: Tensor) -> Tensor:
         """Fade over from what was kept, and keep the end for the next call."""
         if len(state.speech):
-            wave[:KEPT_SAMPLES] *= self._fade_in
-            wave[:KEPT_SAMPLES] += state.speech * self._fade_out
+            wave[:KEPT_SAMPLES] *= self._fades[0]
+            wave[:KEPT_SAMPLES] += state.speech * self._fades[1]
         if state.is_closed:
             state.mel, state.source, state.speech = (
                 part[:0].clone() for part in (state.mel, state.source, state.speech)
