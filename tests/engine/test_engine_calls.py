@@ -10,7 +10,8 @@ from engine_harness import assert_equal, make_request, small_engine, streamed
 from fake_model import FakeDevice, FakeSegment, Mishap, fake_model
 
 from kouji.engine.batcher import Batcher
-from kouji.engine.jobs import Job, Row
+from kouji.engine.jobs import Job, Phase, Row
+from kouji.engine.scheduler import Limits, Scheduler
 from kouji.errors import Cancelled, DeadlineExceeded, EngineFailed
 
 CALLS = 5
@@ -123,6 +124,41 @@ def test_a_request_that_is_left_in_the_middle_makes_no_further_call() -> None:
         with pytest.raises(DeadlineExceeded):
             ticket.result()
         assert len(calls) == 1
+
+
+def scheduled(call: float, step: float, *, is_awaited: bool, num_turns: int = 600) -> list[str]:
+    """What is done while one row decodes and another is in the middle of a piece for ever."""
+    scheduler, now, done = Scheduler(Limits(), Batcher(8, WAIT)), 0.0, []
+    for phase in (Phase.DECODE, Phase.RENDER):
+        is_streamed = is_awaited and phase is Phase.RENDER
+        job = Job(
+            "a", 1, lane="w", render_lane="w", pool="p", packs_rows=True, is_streamed=is_streamed
+        )
+        scheduler.add(job)
+        row = job.open_row()
+        row.phase = phase
+    row.acoustic_cost, row.is_midway = 100, True
+    for _ in range(num_turns):
+        action, _ = scheduler.decide(now)
+        assert action is not None
+        done.append(action.kind)
+        now += step if action.kind == "step" else call
+        row.ready_since = now if action.kind == "acoustic" else row.ready_since
+    return done
+
+
+@pytest.mark.parametrize(("call", "step"), [(0.4, 0.05), (0.05, 0.05), (0.006, 0.05)])
+def test_calls_and_steps_take_the_same_time(call: float, step: float) -> None:
+    done = scheduled(call, step, is_awaited=False)
+    share = call * done.count("acoustic") / (step * done.count("step"))
+    assert 0.8 < share < 1.25
+
+
+def test_a_first_sound_is_made_in_one_go_and_starves_nobody() -> None:
+    done = scheduled(0.4, 0.05, is_awaited=True, num_turns=200)
+    runs = [len(run) for run in "".join(kind[0] for kind in done).split("s")]
+    assert Scheduler.CALLS_IN_A_ROW in runs
+    assert max(runs) <= Scheduler.CALLS_IN_A_ROW + 1
 
 
 def test_a_call_that_fails_in_the_middle_fails_its_row_alone() -> None:

@@ -176,7 +176,7 @@ def test_a_slot_that_is_full_ends_the_row_with_a_warning() -> None:
         result = engine.submit(request_of(fake_live_model(), piece)).result()
         assert len(result.samples) > 100
         assert "did not come to an end" in result.outcomes[0].warnings[0]
-        piece.text_so_far.close()
+        assert not piece.text_so_far.feed(TEXT), "whoever writes on is told"
 
 
 @pytest.mark.parametrize("stage", ["extend", "step"])

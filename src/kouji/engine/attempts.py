@@ -129,6 +129,8 @@ class Attempts:
             self.begin(row)
             return True
         self.num_faults += row.heard_attempt.verdict.is_fault
+        if row.script is not None:
+            row.script.give_up()  # whoever writes on is told that nobody reads
         self._pools.release(row)
         row.phase = Phase.RENDER
         return False

@@ -38,6 +38,7 @@ class Scheduler:
     QUEUE_PER_SEAT, REQUESTS_PER_SEAT = 4, 16
     SEGMENTS_IN_HASTE = 2
     MOST_OWED_SECONDS = 2.0
+    CALLS_IN_A_ROW = 16  # of rendering: a first piece, and whoever began one beside it
     BACKGROUND_SHARE = 4  # one in so many: its places in the queue, the seats it leaves free
 
     def __init__(self, limits: Limits, batcher: Batcher) -> None:
@@ -54,7 +55,9 @@ class Scheduler:
         self._due_at: float | None = None  # when the batcher has waited long enough
         self._last_action: Action | None = None
         self._last_time = 0.0
-        self._owed_seconds = 0.0  # to the decode stage, by renders that took longer than a step
+        # To the decode stage, by renders that took longer than a step; below 0, by the last step.
+        self._owed_seconds = 0.0
+        self._num_calls = 0  # of rendering, since anything else was done
 
     # --- arrivals and ends
 
@@ -144,6 +147,8 @@ class Scheduler:
         """Each kind in its turn, as far as there is work of it: no kind can hold up the others."""
         rows = [row for row in self.rows() if row.job.is_background == is_background]
         self._due_at = None
+        if (action := self._go_on(rows, now)) is not None:
+            return action
         kinds = (self._begin, self._step, self._render)
         for offset in range(1, 1 + len(kinds)):
             number = (self._last_kind + offset) % len(kinds)
@@ -246,6 +251,18 @@ class Scheduler:
         action, self._due_at = self._batcher.pick(rows, now)
         return action
 
+    def _go_on(self, rows: Sequence[Row], now: float) -> Action | None:
+        """The next call of a row in the middle of a piece, before others have their turn.
+
+        A piece may take ten short calls, and would wait for ten steps. So calls may take as long
+        as the last step did; and a piece somebody waits for as his first sound is made in one go.
+        """
+        midway = [row for row in rows if row.is_midway and row.is_ready]
+        is_awaited = any(row.job.is_in_haste for row in midway)
+        if self._num_calls >= self.CALLS_IN_A_ROW or not midway:
+            return None
+        return self._render(rows, now) if is_awaited or self._owed_seconds < 0 else None
+
     def _account(self, now: float) -> None:
         """Let rendering and decoding have the same time, when both have work.
 
@@ -257,7 +274,10 @@ class Scheduler:
             seconds = now - self._last_time
             is_render = self._last_action.kind in STAGES
             owed = self._owed_seconds + (seconds if is_render else -seconds)
-            self._owed_seconds = min(max(0.0, owed), self.MOST_OWED_SECONDS)
+            if not is_render:
+                owed = max(owed, -seconds)  # calls may take as long as the last step did, no more
+            self._owed_seconds = min(owed, self.MOST_OWED_SECONDS)
+            self._num_calls = self._num_calls + 1 if is_render else 0
         self._last_time = now
 
     def check_integrity(self) -> None:
