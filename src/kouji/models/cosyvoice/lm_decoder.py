@@ -8,6 +8,12 @@ Everything is causal, so texts that begin alike (a voice's transcript, an instru
 words) share the keys and values of that beginning: they are kept for those used last, and only
 the rest of a prompt is computed. Equal prompts have equal `prefix_key`, and the engine may keep
 them whole.
+
+Measured on one thread of an AVX512-BF16 CPU that others used too, official sizes, random weights,
+400 positions in every row, milliseconds a step for 1 / 2 / 4 / 8 rows: bfloat16 28 / 31 / 34 / 45,
+of that products 24 / 27 / 28 / 37, and 20 if memory were only read (728 MB); `lm` in float32, one
+row, 110. Attention takes 30 us a row and layer: embedding bags beat matrix products and fused
+kernels here too, from 100 to 1500 positions.
 """
 
 from __future__ import annotations
@@ -32,7 +38,7 @@ from kouji.models.stages import Prompt
 
 MAX_POSITIONS = 32_768  # what the body was trained for; a table, its address may be recorded
 SILENT_TOKENS = frozenset({1, 2, 28, 29, 55, 248, 494, 2241, 2242, 2322, 2323})  # of version 3
-KEPT_BYTES = 64 << 20  # of beginnings: some hundred instructions and transcripts
+KEPT_BYTES = 64 << 20  # of beginnings, about 1 MB each: instructions, transcripts
 WORTH_KEEPING = 8  # positions
 FEW_STEP = 8  # as `SHAPE_STEP`, where a few words are read in the middle of a row
 
