@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float32]
 Language = Literal["zh", "en"]
 # What a caller may name: languages, and the mixed modes of GPT-SoVITS.
-LANGUAGES = ("zh", "en", "ja", "ko", "yue")
+LANGUAGES = ("zh", "en", "ja", "ko", "yue", "de", "es", "fr", "it", "ru")
 LANGUAGE_MODES = (*LANGUAGES, "auto", "auto_yue", "all_zh", "all_ja", "all_ko", "all_yue")
 
 

@@ -365,6 +365,7 @@ def _style(call: SpeakCall, family: Family) -> tuple[Style, tuple[str, ...]]:
 
 def _read_style(call: SpeakCall, family: Family) -> tuple[Style, tuple[str, ...]]:
     """Plain words as a style; prose that is not meant for us becomes a warning, never an error."""
+    from kouji.models.family import FreeStyle
     from kouji.text.style import Style, parse_style
 
     assert not isinstance(call.style, Style)
@@ -377,6 +378,8 @@ def _read_style(call: SpeakCall, family: Family) -> tuple[Style, tuple[str, ...]
         family.check_style(style)
     except StyleError as error:
         return Style(), (str(error),)
+    if isinstance(family, FreeStyle) and family.takes_free_style:
+        return style, ()
     if style != Style(text=style.text, unknown=style.unknown):
         return style, ()
     words = ", ".join(style.unknown)

@@ -14,18 +14,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from kouji.errors import VoiceError
+from kouji.models.cosyvoice import saved_speakers
 from kouji.models.cosyvoice import voice as hearing
+from kouji.models.cosyvoice.bistream import LiveSegment, LiveText
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
 from kouji.models.cosyvoice.config import SAMPLE_RATE, CosyVoiceConfig, FlowConfig, HiftConfig
 from kouji.models.cosyvoice.directory import Parts, find_parts
 from kouji.models.cosyvoice.flow import Flow, Vocoder
 from kouji.models.cosyvoice.front import Front
+from kouji.models.cosyvoice.live_front import LiveFront
 from kouji.models.cosyvoice.lm import SpeechLM
 from kouji.models.cosyvoice.lm_decoder import LMDecoder
-from kouji.models.cosyvoice.reference import choose_prompt, cut_source
+from kouji.models.cosyvoice.reference import choose_prompt
 from kouji.models.cosyvoice.renderer import CosyRenderer
 from kouji.models.cosyvoice.tokenizer import CosyTokenizer
 from kouji.models.cosyvoice.weights import content_hash, read_state
@@ -53,7 +57,7 @@ _HASH_DIGITS = 12
 
 
 class CosyVoiceFamily:
-    """Implements `kouji.models.family.Family`, `VoiceConverter` and `SpeakerFiles`."""
+    """Implements `Family`, `FreeStyle`, `VoiceConverter`, `SpeakerFiles` and `LiveReader`."""
 
     name = FAMILY
     sample_rate = SAMPLE_RATE
@@ -126,6 +130,10 @@ class CosyVoiceFamily:
         config, parts = self.config, self._parts
         identity = f"{self.name}@{self._hash}"
         network = SpeechLM.from_state(config.lm, read_state(parts.llm, "llm", config))
+        # The one table the decoder keeps where it lies: not in a file that may be overwritten.
+        is_exact = self._decode == "float32"
+        dtype = torch.float32 if is_exact else torch.bfloat16
+        network.text_table = network.text_table.to(dtype, copy=True)
         decoder = LMDecoder(
             network,
             f"{identity} {self._decode}",
@@ -175,19 +183,45 @@ class CosyVoiceFamily:
         language: as `languages.check_language` takes it; None guesses
         options:  the method `compat` reads and cuts the text as the official code does
         """
-        is_official = self._is_compat or options.method == COMPAT
-        prepared = self._fronts[is_official].prepare(
-            text,
-            transcript=voice.transcript,
-            language=language,
-            transcript_language=voice.language,
-            style=style,
-            pause_seconds=options.pause(0.0),
-        )
+        front = self._fronts[self._is_compat or options.method == COMPAT]
+        pause = options.pause(0.0)
+        if voice.imported is not None:
+            prepared = saved_speakers.prepare_imported(
+                front,
+                text,
+                voice.imported,
+                text_rows=self.config.lm.text_rows,
+                language=language,
+                voice_language=voice.language,
+                style=style,
+                pause_seconds=pause,
+            )
+        else:
+            prepared = front.prepare(
+                text,
+                transcript=voice.transcript,
+                language=language,
+                transcript_language=voice.language,
+                style=style,
+                pause_seconds=pause,
+            )
         if options.method in (None, COMPAT):
             return prepared
         unknown = f"CosyVoice knows one more way to cut a text, {COMPAT}; not {options.method}"
         return replace(prepared, warnings=(*prepared.warnings, unknown))
+
+    def open_live(self, voice: Voice, *, style: Style, language: str | None) -> _Sentence | None:
+        """A sentence spoken while it is written; saved speakers are given it whole."""
+        if voice.imported is not None:
+            return None
+        front = LiveFront(
+            self._fronts[self._is_compat],
+            transcript=voice.transcript,
+            language=language,
+            transcript_language=voice.language,
+            style=style,
+        )
+        return _Sentence(front)
 
     # --- voices
 
@@ -209,9 +243,11 @@ class CosyVoiceFamily:
 
     def prepare_conversion(self, source: Audio, voice: Voice) -> PreparedText:
         """Speech in pieces at its pauses, as the speech tokenizer hears them."""
-        pieces, warnings = cut_source(source)
-        heard = [hearing.hear_speech(piece, self._hearing()) for piece in pieces]
-        return PreparedText(tuple(PreparedSegment("", speech) for speech in heard), warnings)
+        return hearing.prepare_conversion(source, self._hearing())
+
+    def save_speakers(self, path: Path, speakers: Mapping[str, tuple[Voice, Any]]) -> None:
+        """Voices in a `spk2info.pt` that the official code reads."""
+        saved_speakers.save_speakers(path, speakers, self._fronts[False])
 
     def timeline(self, segment: PreparedSegment, info: Any, offset: float) -> Timeline:
         """Empty: the networks do not tell when which word is spoken."""
@@ -230,6 +266,36 @@ class CosyVoiceFamily:
             CampPlus(parts.campplus, device=self.device),
             self.config.mel_fmax_hz,
         )
+
+
+class _Sentence:
+    """Implements `kouji.models.live.LiveSentence`: letters in, ids out to the engine's row."""
+
+    def __init__(self, front: LiveFront) -> None:
+        self._front, self._text = front, LiveText()
+        self._is_closed = False
+        self.payload = LiveSegment(front.prompt_text, self._text, front.mode)
+
+    @property
+    def unread(self) -> str:
+        """What was taken and has no ids yet."""
+        return self._front.unread
+
+    def feed(self, text: str) -> bool:
+        """More of it; False where it counts as ended."""
+        if self._text.is_closed:
+            return False
+        return self._text.feed(self._front.feed(text))
+
+    def close(self) -> tuple[str, ...]:
+        """It is whole; its warnings."""
+        if not self._is_closed:
+            self._is_closed = True
+            try:
+                self._text.feed(self._front.close())
+            finally:
+                self._text.close()
+        return tuple(self._front.warnings)
 
 
 def sampling_options(config: CosyVoiceConfig) -> SamplingOptions:
