@@ -219,9 +219,20 @@ class _Open:
         return True
 
     def close(self) -> tuple[str, ...]:
-        """See `LiveSentence.close`."""
+        """See `LiveSentence.close`; where nothing has a sound, that is a warning."""
         self._segments[0] = replace(self._segments[0], text=self._said)
-        return self.live.close()
+        try:
+            return self.live.close()
+        except TextError as error:
+            if type(error) is not TextError:
+                raise
+            return (error.what,)
+
+    def give_up(self) -> str:
+        """It counts as ended; the text that was not read of it."""
+        unread = self.live.unread
+        self._said = self._said.removesuffix(unread)
+        return unread
 
 
 class _Writer:
@@ -253,7 +264,8 @@ class _Writer:
         except BaseException as found:
             error = found.with_traceback(None) if isinstance(found, KoujiError) else found
             if self._open is not None:
-                self._open.live.close()
+                with suppress(KoujiError):  # the first one is told
+                    self._open.live.close()
         finally:
             self._lease.give_back()
             self._stretches.close(error)
@@ -302,7 +314,9 @@ class _Writer:
         if self._open is None and not self._open_sentence():
             return
         if self._open is not None and not self._open.feed(text):
-            self._close_open()  # the engine gave it up: what follows is a sentence of its own
+            # The engine gave it up: what it has not read is a sentence of its own.
+            text = self._open.give_up() + text
+            self._close_open()
             self._open_sentence()
             if self._open is not None:
                 self._open.feed(text)

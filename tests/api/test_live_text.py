@@ -370,12 +370,18 @@ class LiveLetters:
     """Implements `LiveSentence`: each letter is a token of text."""
 
     def __init__(self) -> None:
-        self.payload = LivePiece.of("live", prompt_text=range(10))
+        self.payload, self.unread = LivePiece.of("live", prompt_text=range(10)), ""
 
     def feed(self, text: str) -> bool:
-        return self.payload.text_so_far.feed([ord(letter) % 50 for letter in text])
+        """Reads by words: the last one may go on."""
+        if self.payload.text_so_far.is_closed:
+            return False
+        end = (self.unread + text).rfind(" ") + 1
+        said, self.unread = (self.unread + text)[:end], (self.unread + text)[end:]
+        return self.payload.text_so_far.feed([ord(letter) % 50 for letter in said])
 
     def close(self) -> tuple[str, ...]:
+        self.payload.text_so_far.feed([ord(letter) % 50 for letter in self.unread])
         self.payload.text_so_far.close()
         return ()
 
@@ -439,7 +445,7 @@ def test_a_family_that_can_is_given_a_sentence_while_it_is_written(
     with reading(home_dir, family) as tts:
         written = Written(*(letter for letter in "".join(SENTENCES)))
         stream = tts.stream(iter(written), voice, watermark=False)
-        written.may_go_on.release(19)  # its last letter is not there yet
+        written.may_go_on.release(19)  # its last letter is not there yet, nor read its last word
         first = next(stream)
         assert len(first.samples)
         assert written.num_given == 19
@@ -479,7 +485,7 @@ def test_a_writer_who_pauses_too_long_goes_on_with_a_sentence_of_its_own(
         wait_until(lambda: bool(family.opened) and family.opened[0].payload.text_so_far.is_closed)
         written.may_go_on.release(1)
         speech = stream.join(list(stream))
-        assert [segment.text for segment in speech.segments] == ["Read this and th", "en this."]
+        assert [segment.text for segment in speech.segments] == ["Read this and ", "then this."]
         assert "stopped coming" in speech.segments[0].warnings[0]
 
 

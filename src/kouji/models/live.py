@@ -15,9 +15,13 @@ class LiveSentence(Protocol):
     """One sentence while it is being written; one thread writes, the engine reads beside it.
 
     payload: the segment for the engine; its prompt carries a `stages.Script`
+    unread:  text that was taken and not passed on yet: lost, where the sentence counts as ended
     """
 
     payload: Any
+
+    @property
+    def unread(self) -> str: ...
 
     def feed(self, text: str) -> bool:
         """More of it, cut anywhere; False, and nothing is taken, where it counts as ended.
@@ -27,7 +31,10 @@ class LiveSentence(Protocol):
         ...
 
     def close(self) -> tuple[str, ...]:
-        """It is whole; warnings about what was left out or changed. Again is harmless."""
+        """It is whole; warnings about what was left out or changed. Again is harmless.
+
+        raises: TextError where nothing in it has a sound
+        """
         ...
 
 

@@ -214,6 +214,11 @@ def test_speech_after_the_text_ends_some_time() -> None:
     assert script.next(tokens).forced == config.eos
 
 
+def test_where_nothing_is_written_nothing_is_said() -> None:
+    script = script_of([], prompt_text=range(30), num_speech=21)
+    assert script.next([]) == Turn(forced=config_of("cosyvoice2").eos)
+
+
 def test_the_prompt_holds_what_no_text_can_change() -> None:
     text, end = LiveText(), TINY.end_of_prompt
     for version, opening, said in (

@@ -231,6 +231,8 @@ class Bistream:
         As officially, what was read last is read again before the rest.
         """
         eos, rest = self._config.eos, tuple(self._speech)
+        while not num_text:
+            yield Turn(forced=eos)  # nothing was written
         self._input += self._last
         if self._pending:
             self._input.append(LMPart("text", self._taken(len(self._pending))))

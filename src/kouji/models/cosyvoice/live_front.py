@@ -81,6 +81,11 @@ class LiveFront:
         self._written_scopes: list[str] = []  # open in the text
         self._told_scopes: list[str] = []  # open in the ids
 
+    @property
+    def unread(self) -> str:
+        """What was fed and is not certain yet."""
+        return self._buffer
+
     def feed(self, piece: str) -> list[int]:
         """Take a piece; ids that are certain now.
 
