@@ -24,6 +24,7 @@ from kouji.train.mini_acoustic import MiniAcoustic
 from kouji.train.mini_prosody import MiniProsody, measured_features
 from kouji.train.mini_sharpen import MiniSharpen, decode_crops
 from kouji.train.mini_vocoder import MiniVocoder
+from kouji.train.mini_vocoder_sharpen import MiniVocoderSharpen, SpectrumCritic
 from kouji.train.settings import RunSettings
 
 DRAWN = dataclasses.replace(
@@ -51,6 +52,11 @@ def _prosody(store: Path) -> MiniProsody:
 
 def _sharpen(store: Path) -> MiniSharpen:
     return MiniSharpen({**_data(store), "crop_frames": 24}, DRAWN.to_dict(), 0)
+
+
+def _vocoder_sharpen(store: Path, **data: Any) -> MiniVocoderSharpen:
+    data = {"store": str(store), "frames": 24, "critic_width": 4, **data}
+    return MiniVocoderSharpen(data, TINY.to_dict(), 0)
 
 
 def _settings(out: Path, steps: int, **changes: Any) -> RunSettings:
@@ -187,3 +193,77 @@ def test_the_vocoder_can_learn_behind_the_fit(made_store: Path) -> None:
     )
     loss.backward()
     assert {"refined_log", "refined_share"} <= metrics.keys()
+
+
+def test_sharpening_the_vocoder_leaves_its_pitch_head_and_resumes(
+    made_store: Path, tmp_path: Path
+) -> None:
+    recipe = _vocoder_sharpen(made_store)
+    check_data(recipe)
+    check_build(recipe)
+    check_loss(recipe)
+    check_resume(recipe, tmp_path / "resume")
+    torch.manual_seed(0)
+    before = recipe.build().state_dict()
+    after = export_weights(run(recipe, _settings(tmp_path / "run", 3, evaluate_every=3)).checkpoint)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.split(".")[0] for name in changed} == {
+        "enter", "stack", "norm", "leave", "critics",
+    }  # fmt: skip
+
+
+def test_a_sharpened_vocoder_starts_from_a_plain_one_and_is_exported_as_one(
+    made_store: Path, tmp_path: Path
+) -> None:
+    run(MiniAcoustic(_data(made_store), TINY.to_dict(), 0), _settings(tmp_path / "acoustic", 1))
+    plain = MiniVocoder({"store": str(made_store), "frames": 24}, TINY.to_dict(), 0)
+    start = {"init_from": str(run(plain, _settings(tmp_path / "plain", 1)).checkpoint)}
+    made = run(_vocoder_sharpen(made_store), _settings(tmp_path / "sharp", 1, **start))
+    export_mini(tmp_path / "acoustic", tmp_path / "sharp", tmp_path / "out", store=made_store)
+    weights = export_weights(made.checkpoint)
+    shipped = load_checkpoint(tmp_path / "out").vocoder.state_dict()
+    first = export_weights(start["init_from"])
+    assert shipped.keys() == first.keys()
+    for name, value in shipped.items():
+        assert torch.equal(value, weights[name].half().float())
+    assert torch.equal(first["pitch_head.enter.weight"], weights["pitch_head.enter.weight"])
+    assert not torch.equal(first["leave.weight"], weights["leave.weight"])
+
+
+def test_critics_push_the_vocoder_by_their_share(made_store: Path, tmp_path: Path) -> None:
+    steps = 3  # the push rises from nothing at the first step
+    ends = [
+        export_weights(
+            run(
+                _vocoder_sharpen(made_store, critic_share=share),
+                _settings(tmp_path / str(share), steps),
+            ).checkpoint
+        )["leave.weight"]
+        for share in (0.0, 0.5, 5.0)
+    ]
+    assert not torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[1], ends[2])
+
+
+def test_a_critic_hears_roughness_that_it_learned() -> None:
+    torch.manual_seed(0)
+    critic = SpectrumCritic(256, 4)
+    optimizer = torch.optim.Adam(critic.parameters(), 3e-3)
+    noise = torch.randn(16, 2400) * 0.1
+    tone = torch.sin(torch.arange(2400) * 0.3).expand(16, -1) * 0.1 + 0.01 * noise
+
+    def loss() -> torch.Tensor:
+        return (critic(noise)[0] - 1).square().mean() + critic(tone)[0].square().mean()
+
+    first = float(loss().detach())
+    for _ in range(20):
+        optimizer.zero_grad()
+        error = loss()
+        error.backward()
+        optimizer.step()
+    assert float(loss().detach()) < 0.5 * first
+
+
+def test_an_unknown_key_of_the_vocoder_s_critics_is_named(made_store: Path) -> None:
+    with pytest.raises(ConfigError, match="critic_wdith"):
+        _vocoder_sharpen(made_store, critic_wdith=3)

@@ -27,6 +27,7 @@ from kouji.models.mini.weights import CONFIG_FILE, load_checkpoint, save_checkpo
 from kouji.train.checkpoint import export_weights
 from kouji.train.mini_acoustic import Example, MiniAcoustic
 from kouji.train.mini_data import pad_rows
+from kouji.train.mini_vocoder_sharpen import CRITICS
 
 _PREFIX = "acoustic."  # of the network inside its trainer
 _PACE_CLIPS = 200
@@ -91,6 +92,8 @@ def read_half(source: str | Path, name: str) -> Half:
             for key, value in weights.items()
             if key.startswith(_PREFIX)
         }
+    else:
+        weights = {key: value for key, value in weights.items() if not key.startswith(CRITICS)}
     return Half(path, MiniConfig.from_dict(state["config"]), weights, _summary(state))
 
 

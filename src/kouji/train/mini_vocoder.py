@@ -48,7 +48,7 @@ _DATA_KEYS = {"store": "", "frames": 64, "refined_weight": 0.0}
 # shares of a batch is the loss of the batch, and silent crops are not blown up.
 _RESOLUTIONS = {2048: 0.0117, 1024: 0.0119, 512: 0.0132, 256: 0.0146}
 _PER_VOICED = 1.46  # frames per voiced frame there, for the same reason
-_EDGE_FRAMES = 4  # of a crop, left out of the loss: their windows reach beyond it
+_EDGE_FRAMES = 4  # of a crop, left out of the loss
 _FLOOR = 1e-4  # magnitudes below are silence; keeps the logarithm from chasing dither
 
 
@@ -105,6 +105,12 @@ class CropData(Dataset[Crop]):
             wave.astype(np.float32) / 32768.0,
             rng.standard_normal(count * HOP_SAMPLES, dtype=np.float32),
         )
+
+
+def inner(samples: Tensor) -> Tensor:
+    """(batch, samples) of a crop without the edges, whose windows reach beyond it."""
+    edge = _EDGE_FRAMES * HOP_SAMPLES
+    return samples[:, edge:-edge]
 
 
 def magnitude(samples: Tensor, window: int) -> Tensor:
@@ -165,31 +171,39 @@ class MiniVocoder:
         """Spectral distances of the inner part, and how well f0 is read off the mel."""
         del step, generator
         assert isinstance(model, Vocoder)
-        mel, real = batch["mel"], batch["wave"]
+        difference, differences = self.compare(resynthesise(model, batch), batch)
+        mel, voiced = batch["mel"], batch["voiced"]
         heard = model.pitch_head(mel, torch.ones_like(mel[..., :1]))
-        made = resynthesise(model, batch)
-        edge = _EDGE_FRAMES * HOP_SAMPLES
-        log_distance, share = spectral_distance(made[:, edge:-edge], real[:, edge:-edge])
+        misses = ((heard.log_f0 - batch["log_f0"]).abs() * voiced).sum()
+        f0 = _PER_VOICED * misses / voiced.numel()
+        voicing = F.binary_cross_entropy_with_logits(heard.voicing, voiced)
+        return difference + 0.3 * f0 + 0.2 * voicing, {
+            **differences,
+            "f0": (misses.detach() / voiced.sum().clamp(min=1), voiced.sum()),
+            "voicing": voicing.detach(),
+        }
+
+    def compare(self, made: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """How far samples are from the recorded ones, but for the edges, and its parts.
+
+        made: (batch, samples)
+        """
+        real = batch["wave"]
+        log_distance, share = spectral_distance(inner(made), inner(real))
         wanted = mel_spectrogram(real, MINI_MEL)
         mel_distance = (
             (mel_spectrogram(made, MINI_MEL) - wanted)[..., _EDGE_FRAMES:-_EDGE_FRAMES].abs().mean()
         )
-        voiced = batch["voiced"]
-        misses = ((heard.log_f0 - batch["log_f0"]).abs() * voiced).sum()
-        f0 = _PER_VOICED * misses / voiced.numel()
-        voicing = F.binary_cross_entropy_with_logits(heard.voicing, voiced)
-        total = log_distance + share + 0.5 * mel_distance + 0.3 * f0 + 0.2 * voicing
-        metrics: dict[str, Any] = {
+        total = log_distance + share + 0.5 * mel_distance
+        metrics = {
             "log_distance": log_distance.detach(),
             "share": share.detach(),
             "mel": mel_distance.detach(),
-            "f0": (misses.detach() / voiced.sum().clamp(min=1), voiced.sum()),
-            "voicing": voicing.detach(),
         }
         weight = self.data["refined_weight"]
         if weight:
-            fitted = fit_to_mel(made, wanted)[:, edge:-edge]
-            refined_log, refined_share = spectral_distance(fitted, real[:, edge:-edge])
+            fitted = fit_to_mel(made, wanted)
+            refined_log, refined_share = spectral_distance(inner(fitted), inner(real))
             total = total + weight * (refined_log + refined_share)
             metrics["refined_log"] = refined_log.detach()
             metrics["refined_share"] = refined_share.detach()

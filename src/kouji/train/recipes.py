@@ -20,6 +20,7 @@ from kouji.train.settings import RunSettings, parse_settings
 RECIPES = {
     "mini-acoustic": "kouji.train.mini_acoustic:MiniAcoustic",
     "mini-vocoder": "kouji.train.mini_vocoder:MiniVocoder",
+    "mini-vocoder-sharpen": "kouji.train.mini_vocoder_sharpen:MiniVocoderSharpen",
     "mini-prosody": "kouji.train.mini_prosody:MiniProsody",
     "mini-sharpen": "kouji.train.mini_sharpen:MiniSharpen",
     "recogniser": "kouji.train.recogniser:RecogniserRecipe",
