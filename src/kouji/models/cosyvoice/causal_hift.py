@@ -20,7 +20,7 @@ from kouji.models.cosyvoice.hift_edges import History, Memory, joined
 from kouji.models.cosyvoice.hift_f0 import LOOKAHEAD_FRAMES as F0_LOOKAHEAD
 from kouji.models.cosyvoice.hift_noise import Noise, uniform_table
 from kouji.models.cosyvoice.hift_spectrum import Spectrum
-from kouji.models.cosyvoice.hift_weights import check_body_dtype, load_hift
+from kouji.models.cosyvoice.hift_weights import body_dtype, load_hift
 from kouji.models.precision import Precision
 
 # Frames of mel a row computes at once on a CPU: the activations of a tile stay in the cache, and
@@ -83,7 +83,7 @@ class CausalHift:
         self.config, self.device = config, torch.device(device)
         self.noise = noise or uniform_table()
         self.networks = load_hift(config, state).to(self.device)
-        self.networks.body.place(self.device, check_body_dtype(precision))
+        self.networks.body.place(self.device, body_dtype(precision))
         self._spectrum = Spectrum(config.n_fft, config.hop_length).to(self.device)
         self._is_batching = self.device.type != "cpu"  # one row fills a CPU, and needs no padding
         self._rate = self.networks.body.rates[-1]  # windows in a frame of mel

@@ -97,10 +97,9 @@ class Body(nn.Module):
             down = self.source_downs[stage]
             heard = down(joined(spectrum, down.reach, self.rates[-1], edges)).to(x.dtype)
             x, rate_before = self._filtered(stage, x, heard, edges), rate
-        x = x.float()
         room, inside = edges.open(x, self.conv_post.reach)
         _leaky(x, LAST_SLOPE, inside)
-        features: Tensor = self.conv_post(edges.close(room, self.rates[-1]))
+        features: Tensor = self.conv_post(edges.close(room, self.rates[-1]).float())
         return features
 
     def _filtered(self, stage: int, x: Tensor, heard: Tensor, edges: Edges) -> Tensor:

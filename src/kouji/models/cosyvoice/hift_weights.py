@@ -136,6 +136,6 @@ def _require_shapes(config: HiftConfig, state: Mapping[str, Tensor]) -> None:
         )
 
 
-def check_body_dtype(precision: str) -> torch.dtype:
+def body_dtype(precision: str) -> torch.dtype:
     """The dtype of a precision; int8 is for the language model, so the body stays in bfloat16."""
     return torch.bfloat16 if precision == "int8" else getattr(torch, precision)

@@ -18,7 +18,7 @@ from kouji.models.cosyvoice.config import MELS, SAMPLES_PER_FRAME, HiftConfig
 from kouji.models.cosyvoice.hift_edges import Ends
 from kouji.models.cosyvoice.hift_noise import GaussianNoise, Noise
 from kouji.models.cosyvoice.hift_spectrum import Spectrum
-from kouji.models.cosyvoice.hift_weights import check_body_dtype, load_hift
+from kouji.models.cosyvoice.hift_weights import body_dtype, load_hift
 from kouji.models.precision import Precision
 
 KEPT_FRAMES = 8
@@ -67,7 +67,7 @@ class PlainHift:
         self.config, self.device = config, torch.device(device)
         self.noise = noise or GaussianNoise()
         self.networks = load_hift(config, state).to(self.device)
-        self.networks.body.place(self.device, check_body_dtype(precision))
+        self.networks.body.place(self.device, body_dtype(precision))
         self._spectrum = Spectrum(config.n_fft, config.hop_length).to(self.device)
         self._is_batching = self.device.type != "cpu"  # one row fills a CPU
         self._rate = self.networks.body.rates[-1]  # windows in a frame of mel
