@@ -50,13 +50,13 @@ from kouji.engine.openmp import release_team
 from kouji.engine.request import EngineRequest
 from kouji.engine.settings import EngineSettings
 from kouji.models.catalogue import wide_precision
+from kouji.models.cosyvoice.acoustic.plain_flow import PlainFlow
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner, TextSegment
 from kouji.models.cosyvoice.config import SamplingConfig
+from kouji.models.cosyvoice.decode.lm import SpeechLM
+from kouji.models.cosyvoice.decode.lm_decoder import LMDecoder
+from kouji.models.cosyvoice.decode.official_decode import draw_aware, torch_draw
 from kouji.models.cosyvoice.family import make_flow, make_vocoder
-from kouji.models.cosyvoice.lm import SpeechLM
-from kouji.models.cosyvoice.lm_decoder import LMDecoder
-from kouji.models.cosyvoice.official_decode import draw_aware, torch_draw
-from kouji.models.cosyvoice.plain_flow import PlainFlow
 from kouji.models.cosyvoice.renderer import CosyRenderer
 from kouji.models.decode_precision import choose_decode_precision
 from kouji.models.precision import read_device_facts

@@ -21,7 +21,7 @@ from kouji.models.cosyvoice.config import (
     UNetConfig,
     Version,
 )
-from kouji.models.cosyvoice.keys import expected_flow, expected_hift, expected_llm
+from kouji.models.cosyvoice.files.keys import expected_flow, expected_hift, expected_llm
 
 Weights = dict[str, Tensor]
 PROMPT_TOKENS, SPEECH_TOKENS = 87, 250  # a reference of 3.5 s, speech of 10 s

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from kouji.models.cosyvoice.acoustic.plain_flow import PlainFlow
 from kouji.models.cosyvoice.conditioning import Conditioning
 from kouji.models.cosyvoice.config import DiTConfig, FlowConfig
-from kouji.models.cosyvoice.plain_flow import PlainFlow
 
 TINY = FlowConfig(
     codebook=50,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kouji.models.cosyvoice.config import MELS, HiftConfig
-from kouji.models.cosyvoice.keys import G, V, expected_hift
+from kouji.models.cosyvoice.files.keys import G, V, expected_hift
 
 VERSIONS = ("cosyvoice3", "cosyvoice2")
 Weights = dict[str, Tensor]

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from kouji.models.cosyvoice.config import LMConfig, Version
-from kouji.models.cosyvoice.lm import SpeechLM
+from kouji.models.cosyvoice.decode.lm import SpeechLM
 
 VERSIONS: tuple[Version, ...] = ("cosyvoice3", "cosyvoice2")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from kouji.models.cosyvoice.tokenizer import CosyTokenizer
+from kouji.models.cosyvoice.text.tokenizer import CosyTokenizer
 
 
 def text_of(tokenizer: CosyTokenizer, ids: Sequence[int]) -> str:

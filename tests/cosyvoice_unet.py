@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from kouji.models.cosyvoice.acoustic.unet_network import UNetNetwork
 from kouji.models.cosyvoice.conditioning import Conditioning
 from kouji.models.cosyvoice.config import FlowConfig, UNetConfig
-from kouji.models.cosyvoice.keys import expected_flow
-from kouji.models.cosyvoice.unet_network import UNetNetwork
+from kouji.models.cosyvoice.files.keys import expected_flow
 
 TINY = FlowConfig(
     version="cosyvoice2",

@@ -10,9 +10,9 @@ import torch
 from fake_model import FakeCache, FakeDecoder, FakeSegment, Mishap, fake_model, mix, mix_text
 from torch import Tensor
 
-from kouji.models.cosyvoice.bistream import LiveSegment, LiveText, live_prompt
 from kouji.models.cosyvoice.conditioning import Conditioning, LMPiece
 from kouji.models.cosyvoice.config import LMConfig
+from kouji.models.cosyvoice.decode.bistream import LiveSegment, LiveText, live_prompt
 from kouji.models.stages import Decoder, Prompt, SamplingOptions, SpeechModel
 
 CONFIG = LMConfig(version="cosyvoice2", codebook=60)  # ids 60, 61, 62; the last one is `fill`

@@ -414,7 +414,7 @@ def test_a_pulled_folder_is_what_gpt_sovits_looks_for() -> None:
 @pytest.mark.parametrize("name", ["cosyvoice3", "cosyvoice3-rl", "cosyvoice2"])
 def test_a_pulled_folder_is_what_cosyvoice_looks_for(tmp_path: Path, name: str) -> None:
     """The files of the catalogue, and no others, are a whole model."""
-    from kouji.models.cosyvoice.directory import find_parts
+    from kouji.models.cosyvoice.files.directory import find_parts
 
     version = "cosyvoice2" if name == "cosyvoice2" else "cosyvoice3"
     source = make_tiny_cosyvoice(tmp_path / "source", version)

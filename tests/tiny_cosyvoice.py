@@ -22,7 +22,7 @@ from kouji.models.cosyvoice.config import (
     LMConfig,
     UNetConfig,
 )
-from kouji.models.cosyvoice.keys import LM_HEAD, G, V, expected_shapes
+from kouji.models.cosyvoice.files.keys import LM_HEAD, G, V, expected_shapes
 
 Version = Literal["cosyvoice3", "cosyvoice2"]
 

@@ -203,7 +203,7 @@ def test_only_the_guilty_row_fails(stage: str, error: type[Exception]) -> None:
 
 
 def test_a_script_that_breaks_fails_its_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kouji.models.cosyvoice.bistream import LiveText
+    from kouji.models.cosyvoice.decode.bistream import LiveText
 
     at = LiveText.at
 

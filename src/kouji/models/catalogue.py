@@ -122,7 +122,7 @@ def wide_precision(decode: Precision) -> Precision:
 
 def is_cosyvoice(folder: Path) -> bool:
     """True for a model directory of CosyVoice, of any version, or its language model's file."""
-    from kouji.models.cosyvoice.directory import is_model
+    from kouji.models.cosyvoice.files.directory import is_model
 
     return is_model(folder)
 

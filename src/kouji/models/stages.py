@@ -106,7 +106,7 @@ class Script(Protocol):
     """
 
     def next(self, tokens: Sequence[int]) -> Turn:
-        """The next turn, after these tokens were drawn or forced; once after each, and each wait."""
+        """The next turn, after these tokens were made; asked after each token and each wait."""
         ...
 
     def steers(self, token: int) -> bool:

@@ -89,7 +89,8 @@ def verify_challenge(
     days:      how long the consent lasts (setting `consent_days`); 0: until it is revoked
     raises:    ConsentError whose `reason` tells: unknown_challenge, expired_challenge,
                used_challenge, other_challenge, unreadable, too_long, no_speech, narrow, noisy,
-               synthetic, wrong_words, other_speaker, not_this_voice. From `synthetic` on the challenge is used up.
+               synthetic, wrong_words, other_speaker, not_this_voice. From `synthetic` on the
+               challenge is used up.
     """
     if len(reference.samples) == 0:
         raise ConsentError(

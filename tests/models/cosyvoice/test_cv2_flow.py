@@ -26,14 +26,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kouji.errors import ConfigError, ModelError
-from kouji.models.cosyvoice import unet_flow
+from kouji.models.cosyvoice.acoustic import unet_flow
+from kouji.models.cosyvoice.acoustic.conformer import RelativeAttention
+from kouji.models.cosyvoice.acoustic.unet import Attention
+from kouji.models.cosyvoice.acoustic.unet_flow import PRECISIONS, UNetFlow
+from kouji.models.cosyvoice.acoustic.unet_network import UNetNetwork
+from kouji.models.cosyvoice.acoustic.unet_state import UNetState
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
 from kouji.models.cosyvoice.config import NOISE_FRAMES, FlowConfig, UNetConfig
-from kouji.models.cosyvoice.conformer import RelativeAttention
-from kouji.models.cosyvoice.unet import Attention
-from kouji.models.cosyvoice.unet_flow import PRECISIONS, UNetFlow
-from kouji.models.cosyvoice.unet_network import UNetNetwork
-from kouji.models.cosyvoice.unet_state import UNetState
 
 CHUNK, LOOKAHEAD = TINY.chunk_tokens, TINY.lookahead_tokens
 CAUSAL, OFFICIAL = Manner("causal"), Manner("official")

@@ -7,10 +7,10 @@ import torch
 from cosyvoice_unet import TINY, plain, random_state, random_tokens
 from torch import Tensor
 
-from kouji.models.cosyvoice import relative_attention
-from kouji.models.cosyvoice.flow_attention import Span
-from kouji.models.cosyvoice.packed_conformer import EncoderCache, PackedConformer
-from kouji.models.cosyvoice.relative_attention import bounded, nearest_distance
+from kouji.models.cosyvoice.acoustic import relative_attention
+from kouji.models.cosyvoice.acoustic.flow_attention import Span
+from kouji.models.cosyvoice.acoustic.packed_conformer import EncoderCache, PackedConformer
+from kouji.models.cosyvoice.acoustic.relative_attention import bounded, nearest_distance
 
 CHUNK, LOOKAHEAD = TINY.chunk_tokens, TINY.lookahead_tokens
 

@@ -10,9 +10,9 @@ from cosyvoice_unet import golden_config, golden_state, golden_voice, plain
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kouji.models.cosyvoice.conformer import chunk_mask, relative_positions
-from kouji.models.cosyvoice.flow_solver import euler_steps
-from kouji.models.cosyvoice.unet_network import UNetNetwork
+from kouji.models.cosyvoice.acoustic.conformer import chunk_mask, relative_positions
+from kouji.models.cosyvoice.acoustic.flow_solver import euler_steps
+from kouji.models.cosyvoice.acoustic.unet_network import UNetNetwork
 
 Golden = dict[str, Tensor]
 CONDITIONING_TOLERANCE = 1e-5

@@ -18,12 +18,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kouji.engine.guard import GuardOptions
-from kouji.models.cosyvoice.bistream import MAX_RATIO, Bistream, LiveSegment, LiveText, live_prompt
 from kouji.models.cosyvoice.conditioning import Conditioning, LMPart, LMPiece
 from kouji.models.cosyvoice.config import LMConfig, SamplingConfig, Version
-from kouji.models.cosyvoice.lm import Pair, SpeechLM
-from kouji.models.cosyvoice.lm_decoder import LMDecoder
-from kouji.models.cosyvoice.official_decode import draw_aware, inverse_draw
+from kouji.models.cosyvoice.decode.bistream import (
+    MAX_RATIO,
+    Bistream,
+    LiveSegment,
+    LiveText,
+    live_prompt,
+)
+from kouji.models.cosyvoice.decode.lm import Pair, SpeechLM
+from kouji.models.cosyvoice.decode.lm_decoder import LMDecoder
+from kouji.models.cosyvoice.decode.official_decode import draw_aware, inverse_draw
 from kouji.models.stages import Prompt, SamplingOptions, SpeechModel, Turn
 
 VOICE = Conditioning("key", torch.arange(21), torch.zeros(42, 80), torch.zeros(192))

@@ -11,7 +11,7 @@ import torch
 from tiny_cosyvoice import Version, make_tiny_cosyvoice, tiny_config
 
 from kouji.errors import ModelError, UsageError
-from kouji.models.cosyvoice.directory import examine, find_parts, is_model
+from kouji.models.cosyvoice.files.directory import examine, find_parts, is_model
 
 VERSIONS: tuple[Version, ...] = ("cosyvoice3", "cosyvoice2")
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"

@@ -14,8 +14,8 @@ from tiny_cosyvoice import make_tiny_cosyvoice
 from kouji.api import TTS, SpeakOptions, SpeechRequest, load
 from kouji.config import Settings
 from kouji.errors import ModelError, StyleError, UsageError
-from kouji.models.cosyvoice.spk2info import import_speakers
-from kouji.models.cosyvoice.voice import pack_conditioning
+from kouji.models.cosyvoice.files.spk2info import import_speakers
+from kouji.models.cosyvoice.hearing.voice import pack_conditioning
 from kouji.models.family import TextOptions
 from kouji.types import Speech
 from kouji.voices import Voice

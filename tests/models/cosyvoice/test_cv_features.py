@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from kouji.audio.load import load_audio
 from kouji.errors import ModelError
-from kouji.models.cosyvoice import features
+from kouji.models.cosyvoice.hearing import features
 from kouji.types import Audio
 
 CLIPS = {"zero_shot_prompt": None, "cross_lingual_prompt": 3.0}

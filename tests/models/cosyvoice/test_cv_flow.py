@@ -21,13 +21,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kouji.errors import ConfigError, ModelError
+from kouji.models.cosyvoice.acoustic.dit_flow import DitFlow
+from kouji.models.cosyvoice.acoustic.dit_state import DitState
+from kouji.models.cosyvoice.acoustic.flow_attention import Span, chunk_spans
+from kouji.models.cosyvoice.acoustic.flow_cost import step_flops
+from kouji.models.cosyvoice.acoustic.plain_flow import PlainFlow
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
 from kouji.models.cosyvoice.config import DiTConfig
-from kouji.models.cosyvoice.dit_flow import DitFlow
-from kouji.models.cosyvoice.dit_state import DitState
-from kouji.models.cosyvoice.flow_attention import Span, chunk_spans
-from kouji.models.cosyvoice.flow_cost import step_flops
-from kouji.models.cosyvoice.plain_flow import PlainFlow
 
 OFFICIAL, CAUSAL = Manner("official"), Manner("causal")
 AHEAD = TINY.lookahead_tokens

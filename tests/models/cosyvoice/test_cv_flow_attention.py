@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kouji.models.cosyvoice import flow_attention
-from kouji.models.cosyvoice.dit import chunk_mask
-from kouji.models.cosyvoice.flow_attention import Span, attend, chunk_spans
+from kouji.models.cosyvoice.acoustic import flow_attention
+from kouji.models.cosyvoice.acoustic.dit import chunk_mask
+from kouji.models.cosyvoice.acoustic.flow_attention import Span, attend, chunk_spans
 
 HEADS, FRAMES, WIDTH, CHUNK = 6, 34, 8, 10
 

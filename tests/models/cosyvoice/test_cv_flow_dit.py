@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kouji.errors import ModelError
+from kouji.models.cosyvoice.acoustic.plain_flow import PlainFlow
 from kouji.models.cosyvoice.conditioning import Conditioning
-from kouji.models.cosyvoice.plain_flow import PlainFlow
 
 Golden = dict[str, Tensor]
 

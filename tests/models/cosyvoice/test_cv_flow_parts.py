@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kouji.errors import ModelError
+from kouji.models.cosyvoice.acoustic.flow_noise import fixed_noise
+from kouji.models.cosyvoice.acoustic.flow_piece import MAX_TOKENS, check_voice, cut_piece
+from kouji.models.cosyvoice.acoustic.flow_solver import euler_steps, guided
+from kouji.models.cosyvoice.acoustic.lookahead import PreLookahead
 from kouji.models.cosyvoice.conditioning import Conditioning
 from kouji.models.cosyvoice.config import NOISE_FRAMES, FlowConfig
-from kouji.models.cosyvoice.flow_noise import fixed_noise
-from kouji.models.cosyvoice.flow_piece import MAX_TOKENS, check_voice, cut_piece
-from kouji.models.cosyvoice.flow_solver import euler_steps, guided
-from kouji.models.cosyvoice.lookahead import PreLookahead
 
 CHECKED_FRAMES = [0, 1, 7, 499, 14999]
 

@@ -13,10 +13,10 @@ from tiny_cosyvoice import tiny_config, write_tokenizer
 
 from kouji.errors import MarkError, StyleError, TextError, UsageError
 from kouji.models.cosyvoice.conditioning import TextSegment
-from kouji.models.cosyvoice.front import Front
-from kouji.models.cosyvoice.languages import guess_language
-from kouji.models.cosyvoice.prompt_text import read_pasted
-from kouji.models.cosyvoice.tokenizer import CosyTokenizer
+from kouji.models.cosyvoice.text.front import Front
+from kouji.models.cosyvoice.text.languages import guess_language
+from kouji.models.cosyvoice.text.prompt_text import read_pasted
+from kouji.models.cosyvoice.text.tokenizer import CosyTokenizer
 from kouji.text.style import Style, parse_style
 
 SYSTEM, END = "You are a helpful assistant.", "<|endofprompt|>"

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kouji.errors import ModelError
-from kouji.models.cosyvoice.causal_hift import CausalHift, CausalState, tile_frames
+from kouji.models.cosyvoice.vocoder.causal_hift import CausalHift, CausalState, tile_frames
 from kouji.models.precision import Precision
 
 FRAME = 480

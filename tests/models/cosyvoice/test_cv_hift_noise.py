@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kouji.models.cosyvoice.hift_noise import (
+from kouji.models.cosyvoice.vocoder.hift_noise import (
     BLOCK_ROWS,
     KEPT_BLOCKS,
     GaussianNoise,

@@ -18,8 +18,8 @@ from cosyvoice_hift import (
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kouji.models.cosyvoice import hift_body
-from kouji.models.cosyvoice.plain_hift import KEPT_SAMPLES, PlainHift, PlainState
+from kouji.models.cosyvoice.vocoder import hift_body
+from kouji.models.cosyvoice.vocoder.plain_hift import KEPT_SAMPLES, PlainHift, PlainState
 
 FRAME = 480
 Golden = dict[str, Tensor]

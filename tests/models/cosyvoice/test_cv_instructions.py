@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from kouji.errors import StyleError
-from kouji.models.cosyvoice import instruction_words as words
-from kouji.models.cosyvoice.instructions import check_style, instruction_of
+from kouji.models.cosyvoice.text import instruction_words as words
+from kouji.models.cosyvoice.text.instructions import check_style, instruction_of
 from kouji.text.style import Style, figures_only, parse_style
 from kouji.text.style_words import DIALECTS, MANNERS, MOODS
 

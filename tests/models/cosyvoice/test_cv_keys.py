@@ -16,7 +16,7 @@ from kouji.models.cosyvoice.config import (
     LMConfig,
     UNetConfig,
 )
-from kouji.models.cosyvoice.keys import LM_HEAD, Kind, expected_shapes
+from kouji.models.cosyvoice.files.keys import LM_HEAD, Kind, expected_shapes
 
 OFFICIAL_3 = CosyVoiceConfig()
 OFFICIAL_2 = CosyVoiceConfig(

@@ -10,9 +10,9 @@ from cosyvoice_text import text_of
 from tiny_cosyvoice import tiny_config, write_tokenizer
 
 from kouji.errors import MarkError, TextError
-from kouji.models.cosyvoice.front import Front
-from kouji.models.cosyvoice.live_front import LiveFront
-from kouji.models.cosyvoice.tokenizer import CosyTokenizer
+from kouji.models.cosyvoice.text.front import Front
+from kouji.models.cosyvoice.text.live_front import LiveFront
+from kouji.models.cosyvoice.text.tokenizer import CosyTokenizer
 from kouji.text.style import parse_style
 
 SYSTEM, END = "You are a helpful assistant.", "<|endofprompt|>"

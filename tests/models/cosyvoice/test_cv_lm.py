@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kouji.errors import ModelError
-from kouji.models.cosyvoice.lm import TEXT_TABLE, SpeechLM, rotate, rotations
+from kouji.models.cosyvoice.decode.lm import TEXT_TABLE, SpeechLM, rotate, rotations
 
 TOLERANCE = 1e-4
 Golden = dict[str, Tensor]

@@ -7,9 +7,9 @@ import torch
 from cosyvoice_lm import VERSIONS, tiny_network
 
 from kouji.models.cosyvoice.conditioning import Conditioning, TextSegment
-from kouji.models.cosyvoice.lm import SpeechLM
-from kouji.models.cosyvoice.lm_accuracy import compare_precisions
-from kouji.models.cosyvoice.lm_decoder import LMDecoder
+from kouji.models.cosyvoice.decode.lm import SpeechLM
+from kouji.models.cosyvoice.decode.lm_accuracy import compare_precisions
+from kouji.models.cosyvoice.decode.lm_decoder import LMDecoder
 from kouji.models.layers.packed_linear import LinearPrecision
 
 

@@ -11,11 +11,11 @@ from cosyvoice_lm import TINY, VERSIONS, golden_network, tiny_network
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kouji.models.cosyvoice import lm_decoder as decoder_module
 from kouji.models.cosyvoice.conditioning import Conditioning, LMPart, LMPiece, Mode, TextSegment
 from kouji.models.cosyvoice.config import Version
-from kouji.models.cosyvoice.lm import SpeechLM
-from kouji.models.cosyvoice.lm_decoder import LMDecoder
+from kouji.models.cosyvoice.decode import lm_decoder as decoder_module
+from kouji.models.cosyvoice.decode.lm import SpeechLM
+from kouji.models.cosyvoice.decode.lm_decoder import LMDecoder
 from kouji.models.layers.packed_linear import LinearPrecision
 
 EITHER = pytest.mark.parametrize("version", VERSIONS)

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kouji.models.cosyvoice.config import SamplingConfig
-from kouji.models.cosyvoice.lm import SpeechLM
-from kouji.models.cosyvoice.official_decode import (
+from kouji.models.cosyvoice.decode.lm import SpeechLM
+from kouji.models.cosyvoice.decode.official_decode import (
     Decoded,
     Draw,
     decode,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kouji.errors import ModelError, TextError
 from kouji.models.cosyvoice.conditioning import Conditioning, TextSegment
-from kouji.models.cosyvoice.lm_prompts import make_prompt, plausible_tokens
+from kouji.models.cosyvoice.decode.lm_prompts import make_prompt, plausible_tokens
 
 OLDER = replace(TINY, version="cosyvoice2")
 END = torch.tensor([TINY.end_of_prompt])

@@ -7,11 +7,11 @@ import unicodedata
 import pytest
 
 from kouji.errors import MarkError
-from kouji.models.cosyvoice.sounds import homophone, read_syllable, with_mark
-from kouji.models.cosyvoice.special_tokens import PINYIN, SPECIAL_TOKENS
-from kouji.models.cosyvoice.spelling import spell
-from kouji.models.cosyvoice.text_cut import LIMITS, cut_stretch
-from kouji.models.cosyvoice.text_marks import Stretch, read_marks
+from kouji.models.cosyvoice.text.sounds import homophone, read_syllable, with_mark
+from kouji.models.cosyvoice.text.special_tokens import PINYIN, SPECIAL_TOKENS
+from kouji.models.cosyvoice.text.spelling import spell
+from kouji.models.cosyvoice.text.text_cut import LIMITS, cut_stretch
+from kouji.models.cosyvoice.text.text_marks import Stretch, read_marks
 from kouji.text.phonetic import read_syllable as read_phones
 
 THIRD, SECOND = (frozenset(SPECIAL_TOKENS[v]) for v in ("cosyvoice3", "cosyvoice2"))

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from kouji.errors import TextError
-from kouji.models.cosyvoice.official_numbers import read_with_wetext, spell_digits
-from kouji.models.cosyvoice.official_text import (
+from kouji.models.cosyvoice.text.official_numbers import read_with_wetext, spell_digits
+from kouji.models.cosyvoice.text.official_text import (
     Normaliser,
     cut,
     merge,
     official_normalise,
     official_segments,
 )
-from kouji.models.cosyvoice.tokenizer import CosyTokenizer
+from kouji.models.cosyvoice.text.tokenizer import CosyTokenizer
 
 NORMALISERS: tuple[Normaliser, ...] = ("wetext", "none")
 

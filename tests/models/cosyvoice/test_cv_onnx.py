@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from tiny_cosyvoice import CODEBOOK, write_campplus, write_speech_tokenizer
 
 from kouji.errors import ModelError
-from kouji.models.cosyvoice.onnx_models import CampPlus, SpeechTokenizer
+from kouji.models.cosyvoice.hearing.onnx_models import CampPlus, SpeechTokenizer
 
 
 def mel(num_frames: int = 40) -> torch.Tensor:
@@ -170,7 +170,7 @@ def test_a_network_that_fails_is_told(tmp_path: Path) -> None:
 def test_a_gpu_is_used_where_this_onnxruntime_can(monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
-    from kouji.models.cosyvoice import onnx_models
+    from kouji.models.cosyvoice.hearing import onnx_models
 
     cpu, cuda = "CPUExecutionProvider", "CUDAExecutionProvider"
     assert onnx_models._providers("cuda:0") in ([cpu], [cuda, cpu])

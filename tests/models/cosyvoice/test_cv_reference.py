@@ -7,7 +7,7 @@ import pytest
 
 from kouji.audio.vad import speech_spans
 from kouji.errors import AudioError, ReferenceRefused
-from kouji.models.cosyvoice.reference import choose_prompt, cut_source
+from kouji.models.cosyvoice.hearing.reference import choose_prompt, cut_source
 from kouji.types import Audio
 
 RATE = 24_000

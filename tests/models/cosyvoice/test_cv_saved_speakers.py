@@ -13,11 +13,11 @@ from tiny_cosyvoice import TEXT_ROWS, tiny_config, write_tokenizer
 
 from kouji.errors import VoiceError
 from kouji.models.cosyvoice.conditioning import TextSegment
-from kouji.models.cosyvoice.front import Front
-from kouji.models.cosyvoice.saved_speakers import prepare_imported, save_speakers
-from kouji.models.cosyvoice.spk2info import import_speakers
-from kouji.models.cosyvoice.tokenizer import CosyTokenizer
-from kouji.models.cosyvoice.voice import make_conditioning, pack_conditioning
+from kouji.models.cosyvoice.files.spk2info import import_speakers
+from kouji.models.cosyvoice.hearing.saved_speakers import prepare_imported, save_speakers
+from kouji.models.cosyvoice.hearing.voice import make_conditioning, pack_conditioning
+from kouji.models.cosyvoice.text.front import Front
+from kouji.models.cosyvoice.text.tokenizer import CosyTokenizer
 from kouji.text.style import parse_style
 from kouji.types import Audio
 from kouji.voices.voice import Imported, Voice

@@ -13,7 +13,7 @@ from tiny_cosyvoice import tiny_config
 from torch import Tensor
 
 from kouji.errors import ModelError, VoiceError
-from kouji.models.cosyvoice.spk2info import (
+from kouji.models.cosyvoice.files.spk2info import (
     StoredSpeaker,
     export_speakers,
     import_speakers,

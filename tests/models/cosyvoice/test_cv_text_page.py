@@ -10,10 +10,10 @@ from cosyvoice_text import text_of
 from tiny_cosyvoice import tiny_config, write_tokenizer
 
 from kouji.errors import KoujiError
-from kouji.models.cosyvoice import instruction_words as words
-from kouji.models.cosyvoice.front import Front
-from kouji.models.cosyvoice.instructions import instruction_of
-from kouji.models.cosyvoice.tokenizer import CosyTokenizer
+from kouji.models.cosyvoice.text import instruction_words as words
+from kouji.models.cosyvoice.text.front import Front
+from kouji.models.cosyvoice.text.instructions import instruction_of
+from kouji.models.cosyvoice.text.tokenizer import CosyTokenizer
 from kouji.text.markup import EVENTS
 from kouji.text.style import parse_style
 

@@ -14,13 +14,13 @@ import torch
 from cosyvoice_hift import GivenNoise, overridden
 from safetensors.torch import load_file
 
-from kouji.models.cosyvoice.causal_hift import CausalHift
 from kouji.models.cosyvoice.conditioning import Manner, SpeechSegment
 from kouji.models.cosyvoice.family import make_flow
-from kouji.models.cosyvoice.plain_hift import PlainHift
+from kouji.models.cosyvoice.hearing.voice import make_conditioning
 from kouji.models.cosyvoice.render_row import CosyRow
 from kouji.models.cosyvoice.renderer import CosyRenderer
-from kouji.models.cosyvoice.voice import make_conditioning
+from kouji.models.cosyvoice.vocoder.causal_hift import CausalHift
+from kouji.models.cosyvoice.vocoder.plain_hift import PlainHift
 from kouji.models.stages import RenderOptions
 
 TOLERANCE = 5e-6  # of a signal of 0.02; the flow's rounding comes on top of the vocoder's 2e-6

@@ -10,8 +10,8 @@ import pytest
 from tiny_cosyvoice import Version, tiny_config, write_tokenizer
 
 from kouji.errors import ModelError
-from kouji.models.cosyvoice.special_tokens import COMMON, SPECIAL_TOKENS
-from kouji.models.cosyvoice.tokenizer import CosyTokenizer, read_vocabulary
+from kouji.models.cosyvoice.text.special_tokens import COMMON, SPECIAL_TOKENS
+from kouji.models.cosyvoice.text.tokenizer import CosyTokenizer, read_vocabulary
 
 VERSIONS: tuple[Version, ...] = ("cosyvoice3", "cosyvoice2")
 

@@ -11,9 +11,9 @@ import torch
 from tiny_cosyvoice import CODEBOOK, write_campplus, write_speech_tokenizer
 
 from kouji.errors import ReferenceRefused, VoiceError
-from kouji.models.cosyvoice import features
-from kouji.models.cosyvoice.onnx_models import CampPlus, SpeechTokenizer
-from kouji.models.cosyvoice.voice import (
+from kouji.models.cosyvoice.hearing import features
+from kouji.models.cosyvoice.hearing.onnx_models import CampPlus, SpeechTokenizer
+from kouji.models.cosyvoice.hearing.voice import (
     Hearing,
     condition,
     hear_speech,

@@ -13,9 +13,9 @@ from tiny_cosyvoice import flow_state, hift_state, llm_state, tiny_config
 from torch import Tensor
 
 from kouji.errors import ModelError
-from kouji.models.cosyvoice.hift_weights import fold_weight_norm
-from kouji.models.cosyvoice.keys import LM_HEAD, G, Kind, V, expected_shapes
-from kouji.models.cosyvoice.weights import content_hash, read_state, require_state
+from kouji.models.cosyvoice.files.keys import LM_HEAD, G, Kind, V, expected_shapes
+from kouji.models.cosyvoice.files.weights import content_hash, read_state, require_state
+from kouji.models.cosyvoice.vocoder.hift_weights import fold_weight_norm
 
 CONFIG = tiny_config()
 STATES: dict[Kind, dict[str, Tensor]] = {

@@ -10,8 +10,8 @@ import pytest
 from tiny_cosyvoice import Version, tiny_config, write_tokenizer, yaml_text
 
 from kouji.errors import ModelError
-from kouji.models.cosyvoice.model_yaml import read_config
-from kouji.models.cosyvoice.plain_yaml import MAX_BYTES, parse_yaml
+from kouji.models.cosyvoice.files.model_yaml import read_config
+from kouji.models.cosyvoice.files.plain_yaml import MAX_BYTES, parse_yaml
 
 VERSIONS: tuple[Version, ...] = ("cosyvoice3", "cosyvoice2")
 

@@ -18,21 +18,21 @@ import torch
 from torch import Tensor
 
 from kouji.errors import VoiceError
-from kouji.models.cosyvoice import saved_speakers
-from kouji.models.cosyvoice import voice as hearing
-from kouji.models.cosyvoice.bistream import LiveSegment, LiveText
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
 from kouji.models.cosyvoice.config import SAMPLE_RATE, CosyVoiceConfig, FlowConfig, HiftConfig
-from kouji.models.cosyvoice.directory import Parts, find_parts
+from kouji.models.cosyvoice.decode.bistream import LiveSegment, LiveText
+from kouji.models.cosyvoice.decode.lm import SpeechLM
+from kouji.models.cosyvoice.decode.lm_decoder import LMDecoder
+from kouji.models.cosyvoice.files.directory import Parts, find_parts
+from kouji.models.cosyvoice.files.weights import content_hash, read_state
 from kouji.models.cosyvoice.flow import Flow, Vocoder
-from kouji.models.cosyvoice.front import Front
-from kouji.models.cosyvoice.live_front import LiveFront
-from kouji.models.cosyvoice.lm import SpeechLM
-from kouji.models.cosyvoice.lm_decoder import LMDecoder
-from kouji.models.cosyvoice.reference import choose_prompt
+from kouji.models.cosyvoice.hearing import saved_speakers
+from kouji.models.cosyvoice.hearing import voice as hearing
+from kouji.models.cosyvoice.hearing.reference import choose_prompt
 from kouji.models.cosyvoice.renderer import CosyRenderer
-from kouji.models.cosyvoice.tokenizer import CosyTokenizer
-from kouji.models.cosyvoice.weights import content_hash, read_state
+from kouji.models.cosyvoice.text.front import Front
+from kouji.models.cosyvoice.text.live_front import LiveFront
+from kouji.models.cosyvoice.text.tokenizer import CosyTokenizer
 from kouji.models.family import (
     AS_USUAL,
     Arrays,
@@ -258,7 +258,7 @@ class CosyVoiceFamily:
         return ()
 
     def _open_hearing(self) -> hearing.Hearing:
-        from kouji.models.cosyvoice.onnx_models import CampPlus, SpeechTokenizer
+        from kouji.models.cosyvoice.hearing.onnx_models import CampPlus, SpeechTokenizer
 
         parts, codebook = self._parts, self.config.flow.codebook
         return hearing.Hearing(
@@ -322,7 +322,7 @@ def make_flow(
 ) -> Flow:
     """The flow of either version."""
     if config.version == "cosyvoice3":
-        from kouji.models.cosyvoice.dit_flow import DitFlow
+        from kouji.models.cosyvoice.acoustic.dit_flow import DitFlow
 
         return DitFlow(
             config,
@@ -332,7 +332,7 @@ def make_flow(
             device=device,
             compile_renderer=compile_renderer,
         )
-    from kouji.models.cosyvoice.unet_flow import UNetFlow
+    from kouji.models.cosyvoice.acoustic.unet_flow import UNetFlow
 
     return UNetFlow(config, state, identity, precision=precision, device=device)
 
@@ -342,10 +342,10 @@ def make_vocoder(
 ) -> Vocoder:
     """The vocoder of either version."""
     if config.version == "cosyvoice3":
-        from kouji.models.cosyvoice.causal_hift import CausalHift
+        from kouji.models.cosyvoice.vocoder.causal_hift import CausalHift
 
         return CausalHift(config, state, precision=precision, device=device)
-    from kouji.models.cosyvoice.plain_hift import PlainHift
+    from kouji.models.cosyvoice.vocoder.plain_hift import PlainHift
 
     return PlainHift(config, state, precision=precision, device=device)
 

@@ -1,0 +1,1 @@
+"""The flows of both versions: tokens of speech to mel."""

@@ -1,0 +1,270 @@
+"""One segment on its way through the flow of version 3: what it is given, keeps and gives.
+
+It alone knows where a segment stands; `dit_flow` computes. A streamed segment keeps the keys and
+values of its frames, so that a piece computes its own frames and no others. The whole chunks of
+the prompt come from `KeptPrompts`, or are computed with the first piece and then shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from kouji.errors import ModelError
+from kouji.models.cosyvoice.acoustic.dit import POSITION_TAPS, rotations
+from kouji.models.cosyvoice.acoustic.flow_attention import Span, attend, chunk_spans
+from kouji.models.cosyvoice.acoustic.flow_cache import Convs, FrameCache
+from kouji.models.cosyvoice.acoustic.flow_cost import step_flops
+from kouji.models.cosyvoice.acoustic.flow_noise import fixed_noise
+from kouji.models.cosyvoice.acoustic.flow_piece import Piece, cut_piece
+from kouji.models.cosyvoice.acoustic.lookahead import TOKENS_BEHIND
+from kouji.models.cosyvoice.acoustic.packed_dit import DiTRow, Moved
+from kouji.models.cosyvoice.conditioning import Conditioning, Manner
+from kouji.models.cosyvoice.config import FRAMES_PER_TOKEN, MELS, NOISE_FRAMES
+
+if TYPE_CHECKING:
+    from kouji.models.cosyvoice.acoustic.dit_flow import DitFlow
+
+
+@dataclass
+class _Work:
+    """A piece being solved.
+
+    begin:    its first frame, counted from the beginning of the prompt; `x` goes on from there
+    num_left_out: frames of `x` that are not to be given
+    is_kept:  under the causal mask, with caches; else full attention over all of it
+    """
+
+    x: Tensor
+    base: Tensor
+    turns: Tensor
+    begin: int
+    num_left_out: int
+    spans: list[Span]
+    is_kept: bool
+    is_final: bool
+    is_first: bool
+    step: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.begin + len(self.x)
+
+
+class DitState:
+    """`flow.FlowState`; made by `DitFlow.open`.
+
+    num_flops: of all steps until now
+    """
+
+    def __init__(
+        self,
+        flow: DitFlow,
+        voice: Conditioning,
+        *,
+        is_streamed: bool,
+        manner: Manner,
+        num_tokens: int | None,
+    ) -> None:
+        self.flow, self.voice, self.is_streamed, self.manner = flow, voice, is_streamed, manner
+        self.num_flops = 0
+        self._given: list[int] = []  # tokens rendered until now
+        self._work: _Work | None = None
+        self._is_over = False
+        self._prompt_frames = self._kept_frames()
+        self._prompt: FrameCache | None = None
+        self._own: FrameCache | None = None
+        self._expected = None if num_tokens is None else len(voice.mel) + 2 * num_tokens
+
+    def _kept_frames(self) -> int:
+        """Of the prompt, those that no token of a segment can change: its whole chunks.
+
+        Its last tokens look ahead on the segment's first.
+        """
+        chunk, ahead = self.flow.config.chunk_tokens, self.flow.config.lookahead_tokens
+        settled = max(0, len(self.voice.tokens) - ahead)
+        return FRAMES_PER_TOKEN * (settled // chunk * chunk) if self.is_streamed else 0
+
+    @property
+    def num_steps_left(self) -> int:
+        """Of the piece that was fed."""
+        return self.flow.config.num_steps - self._work.step if self._work else 0
+
+    @property
+    def step_number(self) -> int:
+        """The next step's place among them."""
+        assert self._work is not None
+        return self._work.step
+
+    @property
+    def cost(self) -> int:
+        """Frames the next step computes."""
+        return len(self._work.x) if self._work and self.num_steps_left else 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of its caches; a prompt that all streams of the voice share is not counted."""
+        own = self._own.num_bytes if self._own else 0
+        is_shared = self._prompt is None or self.flow.prompts.holds(self._prompt)
+        work = sum(t.nbytes for t in (self._work.x, self._work.base)) if self._work else 0
+        return own + work + (0 if is_shared or not self._prompt else self._prompt.num_bytes)
+
+    @torch.inference_mode()
+    def feed(self, tokens: Sequence[int], *, is_final: bool) -> None:
+        """Begin the next piece; see `flow`.
+
+        raises: ModelError for tokens that are no speech, too many of them, a piece that does not
+                end with a chunk, or one out of turn
+        """
+        self._check_turn(is_final)
+        before = len(self.voice.tokens) + len(self._given)
+        config = self.flow.config
+        piece = cut_piece(tokens, is_final=is_final, num_before=before, config=config)
+        is_kept = self.is_streamed and not (is_final and self.manner.streaming == "official")
+        self._work = self._begin(piece, is_kept) if len(piece.tokens) else self._nothing()
+        self._given += piece.tokens.tolist()
+        self._is_over = is_final
+
+    def _check_turn(self, is_final: bool) -> None:
+        if self._is_over or self._work is not None:
+            what = "after the final one" if self._is_over else "before the last one was taken"
+            raise ModelError(f"a piece of speech {what}", cure="open a state for each segment")
+        if not (is_final or self.is_streamed):
+            raise ModelError(
+                "a piece of a segment that is not streamed",
+                allowed="one final piece",
+                cure="open the segment with is_streamed",
+            )
+
+    def _nothing(self) -> _Work:
+        none = torch.zeros(0, MELS, device=self.flow.device)
+        return _Work(none, none, none, 0, 0, [], False, True, True, self.flow.config.num_steps)
+
+    def _begin(self, piece: Piece, is_kept: bool) -> _Work:
+        flow, before = self.flow, len(self.voice.mel) + FRAMES_PER_TOKEN * len(self._given)
+        begin = 0
+        if is_kept:
+            begin = before if self._given else self._find_prompt()
+        tokens = torch.cat((self.voice.tokens, torch.tensor(self._given).long(), piece.tokens))
+        end = FRAMES_PER_TOKEN * len(tokens)
+        assert is_kept or piece.is_final
+        spans = chunk_spans(begin, end, FRAMES_PER_TOKEN * flow.config.chunk_tokens)
+        if is_kept and not piece.is_final:
+            self._make_room(end)
+        return _Work(
+            fixed_noise()[begin:end].to(flow.device),
+            self._base(tokens, piece.ahead, begin),
+            rotations(end - begin, flow.dit.config.head_width, begin).to(flow.device),
+            begin,
+            before - begin,
+            spans if is_kept else [Span(0, end, end)],
+            is_kept,
+            piece.is_final,
+            not self._given,
+        )
+
+    def _base(self, tokens: Tensor, ahead: Tensor, begin: int) -> Tensor:
+        flow, first = self.flow, begin // FRAMES_PER_TOKEN
+        known = tokens.to(flow.device)
+        behind = known[max(0, first - TOKENS_BEHIND) : first]
+        mu = flow.front.frames(known[first:], ahead.to(flow.device), behind)
+        condition = torch.zeros_like(mu)
+        said = self.voice.mel[begin:].to(flow.device)
+        condition[: len(said)] = said
+        return flow.dit.base(condition, mu, flow.front.speaker(self.voice.speaker.to(flow.device)))
+
+    def _find_prompt(self) -> int:
+        """Frames there is no need to compute."""
+        if not self._prompt_frames:
+            return 0
+        self._prompt = self.flow.prompts.get(self.voice.key)
+        if self._prompt is not None:
+            return self._prompt_frames
+        self._prompt = self.flow.new_cache(self._prompt_frames, self._prompt_frames)
+        return 0
+
+    def _make_room(self, end: int) -> None:
+        needed = end - self._prompt_frames
+        if self._own is None:
+            expected = max(needed, (self._expected or end) - self._prompt_frames)
+            longest = NOISE_FRAMES - self._prompt_frames
+            self._own = self.flow.new_cache(min(expected, longest), longest)
+        self._own.reserve(needed)
+
+    # --- one step
+
+    def row(self) -> DiTRow:
+        """What the next step computes."""
+        work = self._work
+        assert work is not None
+        return DiTRow(work.step, work.x, work.base, work.turns, self._past(work), self._attend)
+
+    def _past(self, work: _Work) -> Convs:
+        source = self._prompt if work.is_first else self._own
+        kept = source.convs[work.step] if source and work.is_kept and work.begin else None
+        return kept or self.flow.dit.no_past()
+
+    def _attend(self, layer: int, q: Tensor, both: Tensor) -> Tensor:
+        work = self._work
+        assert work is not None
+        blocks = self._blocks(work, layer, both) if work.is_kept else [both]
+        return attend(q, blocks, work.spans)
+
+    def _blocks(self, work: _Work, layer: int, both: Tensor) -> list[Tensor]:
+        """Kept frames and new ones in order; new ones are kept if others will hear them."""
+        step, settled, blocks = work.step, self._prompt_frames, list[Tensor]()
+        if self._prompt is not None:
+            num_new = max(0, settled - work.begin)
+            if num_new:
+                self._prompt.write(step, layer, both[:, :, :num_new], 0)
+                both = both[:, :, num_new:]
+            blocks.append(self._prompt.read(step, layer, settled))
+        at = max(0, work.begin - settled)
+        if work.is_final:  # nobody will hear these
+            if at:
+                assert self._own is not None
+                blocks.append(self._own.read(step, layer, at))
+            return [*blocks, both.to(self.flow.cache_shape.dtype)]
+        assert self._own is not None
+        self._own.write(step, layer, both, at)
+        return [*blocks, self._own.read(step, layer, work.end - settled)]
+
+    def advance(self, moved: Moved, move: Callable[[Tensor, int], Tensor]) -> None:
+        """End a step; `move` makes one of velocities."""
+        work = self._work
+        assert work is not None
+        x = work.x + move(moved.velocities, work.step)
+        if work.is_kept:
+            self._keep_convs(work, moved.windows)
+        self.num_flops += step_flops(self.flow.dit.config, len(work.x), work.spans)
+        work.x, work.step = x, work.step + 1
+        if not self.num_steps_left:
+            self._finish(work)
+
+    def _keep_convs(self, work: _Work, windows: Convs) -> None:
+        """The last frames each convolution saw, of this piece and of the prompt in it."""
+        reach = POSITION_TAPS - 1  # a window begins so many frames before the piece
+        if self._prompt is not None and not work.begin:
+            self._prompt.convs[work.step] = tuple(
+                window[:, self._prompt_frames :][:, :reach].clone() for window in windows
+            )
+        if self._own is not None:
+            self._own.convs[work.step] = tuple(window[:, -reach:].clone() for window in windows)
+
+    def _finish(self, work: _Work) -> None:
+        """Share the prompt where this piece computed it; let go of what nobody will hear."""
+        if work.is_kept and self._prompt is not None and not work.begin:
+            self._prompt = self.flow.prompts.put(self.voice.key, self._prompt)
+        if work.is_final:
+            self._prompt = self._own = None
+
+    def take(self) -> Tensor:
+        """The frames of the piece that is solved, (frames, 80) float32 on the flow's device."""
+        if self._work is None or self.num_steps_left:
+            raise ModelError("frames of a piece that is not solved", cure="step until none is left")
+        mel, self._work = self._work.x[self._work.num_left_out :], None
+        return mel.clone()

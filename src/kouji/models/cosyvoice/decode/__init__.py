@@ -1,0 +1,1 @@
+"""The language model: ids of text to tokens of speech."""

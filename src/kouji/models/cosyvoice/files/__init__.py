@@ -1,0 +1,1 @@
+"""Files of a model directory: found, read as data, checked."""

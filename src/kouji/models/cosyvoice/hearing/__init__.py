@@ -1,0 +1,1 @@
+"""Recordings as the networks hear them, and voices that came without one."""

@@ -1,0 +1,1 @@
+"""What is to be spoken, as the ids the language model reads."""

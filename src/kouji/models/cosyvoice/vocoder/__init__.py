@@ -1,0 +1,1 @@
+"""The vocoders of both versions: mel to samples."""
