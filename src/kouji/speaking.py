@@ -157,9 +157,7 @@ class Speaker:
             raise
         return SpeechStream(Stretches(stretches), assembler, self._signer)
 
-    def submit(
-        self, job: Job, place: str, is_streamed: bool, on_end: Callable[[], None]
-    ) -> Ticket:
+    def submit(self, job: Job, place: str, is_streamed: bool, on_end: Callable[[], None]) -> Ticket:
         """Hand the text of a job, or its notice, to the engine; raises as `stream`."""
         return self._engine.submit(self._request(job, place, is_streamed), on_end=on_end)
 

@@ -10,8 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from kouji.config import Settings
-    from kouji.models.cosyvoice.directory import DirectoryReport as CosyVoiceReport
-    from kouji.models.cosyvoice.directory import Finding
+    from kouji.models.cosyvoice.files.directory import DirectoryReport as CosyVoiceReport
+    from kouji.models.cosyvoice.files.directory import Finding
     from kouji.models.gpt_sovits.directory import DirectoryReport, Part
 
 
@@ -35,7 +35,7 @@ def _check(path: Path, settings: Settings) -> tuple[dict[str, Any], str, bool]:
     """Facts for JSON, text for people, and whether the path is of use."""
     from kouji.hub.catalogue import load_catalogue
     from kouji.hub.pull import installed, model_folder
-    from kouji.models.cosyvoice.directory import is_model as is_cosyvoice
+    from kouji.models.cosyvoice.files.directory import is_model as is_cosyvoice
     from kouji.models.gpt_sovits.directory import examine
     from kouji.models.mini.weights import CONFIG_FILE, WEIGHTS_FILE
 
@@ -66,7 +66,7 @@ def _check_mini(folder: Path) -> tuple[dict[str, Any], str, bool]:
 
 
 def _check_cosyvoice(path: Path) -> tuple[dict[str, Any], str, bool]:
-    from kouji.models.cosyvoice.directory import examine
+    from kouji.models.cosyvoice.files.directory import examine
 
     report = examine(path)
     is_good = report.is_speakable if path.is_dir() else report.findings[0].is_usable

@@ -107,8 +107,8 @@ def export_voices(
 def _read(file: Path, model: str) -> dict[str, Imported]:
     """The speakers of a file by their ids."""
     from kouji.models.cosyvoice.config import CosyVoiceConfig
-    from kouji.models.cosyvoice.spk2info import import_speakers
-    from kouji.models.cosyvoice.voice import pack_conditioning
+    from kouji.models.cosyvoice.files.spk2info import import_speakers
+    from kouji.models.cosyvoice.hearing.voice import pack_conditioning
     from kouji.voices.voice import Imported
 
     # Ids are held to the official sizes here, and to the model's own when it is spoken with.
