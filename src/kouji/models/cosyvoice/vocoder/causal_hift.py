@@ -21,6 +21,7 @@ from kouji.models.cosyvoice.vocoder.hift_f0 import LOOKAHEAD_FRAMES as F0_LOOKAH
 from kouji.models.cosyvoice.vocoder.hift_noise import Noise, uniform_table
 from kouji.models.cosyvoice.vocoder.hift_spectrum import Spectrum
 from kouji.models.cosyvoice.vocoder.hift_weights import body_dtype, load_hift
+from kouji.models.cosyvoice.vocoder.undo import unmoved_on_failure
 from kouji.models.precision import Precision
 
 # Frames of mel a row computes at once on a CPU: the activations of a tile stay in the cache, and
@@ -106,7 +107,14 @@ class CausalHift:
         """See `flow.Vocoder`.
 
         Before the final call 480 samples are out for each frame but the last 8; then for all.
+        Where it fails, all rows stay where they were.
         """
+        with unmoved_on_failure(states):
+            return self._vocode(states, mels, is_final)
+
+    def _vocode(
+        self, states: Sequence[CausalState], mels: Sequence[Tensor], is_final: Sequence[bool]
+    ) -> list[Tensor]:
         targets = []
         for state, mel, ends in zip(states, mels, is_final, strict=True):
             assert not state.is_closed, "a segment goes on after its final call"

@@ -19,6 +19,7 @@ from kouji.models.cosyvoice.vocoder.hift_edges import Ends
 from kouji.models.cosyvoice.vocoder.hift_noise import GaussianNoise, Noise
 from kouji.models.cosyvoice.vocoder.hift_spectrum import Spectrum
 from kouji.models.cosyvoice.vocoder.hift_weights import body_dtype, load_hift
+from kouji.models.cosyvoice.vocoder.undo import unmoved_on_failure
 from kouji.models.precision import Precision
 
 KEPT_FRAMES = 8
@@ -91,8 +92,15 @@ class PlainHift:
         """See `flow.Vocoder`.
 
         Before the final call 480 samples are out for each frame but the last 8; then for all. One
-        final call is the official rendering of a whole segment.
+        final call is the official rendering of a whole segment. Where it fails, all rows stay
+        where they were.
         """
+        with unmoved_on_failure(states):
+            return self._vocode(states, mels, is_final)
+
+    def _vocode(
+        self, states: Sequence[PlainState], mels: Sequence[Tensor], is_final: Sequence[bool]
+    ) -> list[Tensor]:
         ready = []
         for state, mel, ends in zip(states, mels, is_final, strict=True):
             assert not state.is_closed, "a segment goes on after its final call"
