@@ -105,5 +105,5 @@ def test_weights_that_do_not_fit_are_named() -> None:
     state["decoder.estimator.proj_out.weight"] = torch.zeros(80, 31)
     with pytest.raises(ModelError) as caught:
         PlainFlow.from_state(TINY, state)
-    for said in ("spk_embed_affine_layer.bias", "strange.weight", "(80, 31) for (80, 32)"):
+    for said in ("spk_embed_affine_layer.bias", "strange.weight", "80x31, not 80x32"):
         assert said in str(caught.value)

@@ -223,11 +223,11 @@ def test_half_precision_sounds_alike(vocoder: CausalHift, precision: Precision) 
 def test_refuses_weights_that_do_not_fit() -> None:
     config = tiny_config("cosyvoice3")
     weights = random_weights(config)
-    with pytest.raises(ModelError, match=r"conv_pre\.bias missing.*strange unknown"):
+    with pytest.raises(ModelError, match=r"missing: conv_pre\.bias; unexpected: strange"):
         CausalHift(config, {"strange": weights.pop("conv_pre.bias"), **weights})
-    with pytest.raises(ModelError, match=r"ups\.0.* of shape"):
+    with pytest.raises(ModelError, match=r"wrong shape: .* is \w+, not "):
         CausalHift(tiny_config("cosyvoice3", base_channels=32), random_weights(config))
-    with pytest.raises(ModelError, match="cosyvoice3 vocoder"):
+    with pytest.raises(ModelError, match=r"hift\.pt do not fit"):
         CausalHift(config, random_weights(tiny_config("cosyvoice2")))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from kouji.errors import ModelError
 from kouji.models.archives.key_report import Shape, Shapes, compare_keys
+from kouji.models.archives.key_tables import affine, inside, repeat
 from kouji.models.gpt_sovits.config import SoVITSConfig, T2SConfig
 
 _CODEBOOK = "quantizer.vq.layers.0._codebook."
@@ -33,50 +34,50 @@ def expected_t2s(config: T2SConfig) -> Shapes:
         "linear1.bias": (inner,),
         "linear2.weight": (width, inner),
         "linear2.bias": (width,),
-        **_affine("self_attn.out_proj", width, width),
-        **_affine("norm1", width),
-        **_affine("norm2", width),
+        **affine("self_attn.out_proj", width, width),
+        **affine("norm1", width),
+        **affine("norm2", width),
     }
     shapes = {
-        **_affine("bert_proj", width, config.bert_channels),
+        **affine("bert_proj", width, config.bert_channels),
         "ar_text_embedding.word_embeddings.weight": (config.num_phones, width),
         "ar_text_position.alpha": (1,),
         "ar_audio_embedding.word_embeddings.weight": (config.vocabulary, width),
         "ar_audio_position.alpha": (1,),
-        **_repeat("h.layers", range(config.num_layers), lambda _: layer),
+        **repeat("h.layers", range(config.num_layers), lambda _: layer),
         "ar_predict_layer.weight": (config.vocabulary, width),
     }
-    return _inside("model", shapes)
+    return inside("model", shapes)
 
 
 def expected_sovits(config: SoVITSConfig) -> Shapes:
     """Names and shapes of a whole SoVITS checkpoint's `weight`, as training knows it."""
     width, style = config.hidden, config.style_channels
     flow = {
-        **_affine("pre", width, config.latent // 2, 1),
-        **_inside("enc", _gated_stack(width, config.flow_kernel, config.flow_layers, style)),
-        **_affine("post", config.latent // 2, width, 1),
+        **affine("pre", width, config.latent // 2, 1),
+        **inside("enc", _gated_stack(width, config.flow_kernel, config.flow_layers, style)),
+        **affine("post", config.latent // 2, width, 1),
     }
     posterior = {
-        **_affine("pre", width, config.spectrum_bins, 1),
-        **_inside("enc", _gated_stack(width, config.flow_kernel, config.posterior_layers, style)),
-        **_affine("proj", 2 * config.latent, width, 1),
+        **affine("pre", width, config.spectrum_bins, 1),
+        **inside("enc", _gated_stack(width, config.flow_kernel, config.posterior_layers, style)),
+        **affine("proj", 2 * config.latent, width, 1),
     }
     shapes = {
-        **_inside("enc_p", _prior(config)),
-        **_inside("dec", _generator(config)),
-        **_inside("enc_q", posterior),
-        **_repeat("flow.flows", range(0, 2 * config.num_flows, 2), lambda _: flow),
-        **_inside("ref_enc", _style_encoder(config)),
-        **_affine("ssl_proj", config.ssl_channels, config.ssl_channels, 2),
+        **inside("enc_p", _prior(config)),
+        **inside("dec", _generator(config)),
+        **inside("enc_q", posterior),
+        **repeat("flow.flows", range(0, 2 * config.num_flows, 2), lambda _: flow),
+        **inside("ref_enc", _style_encoder(config)),
+        **affine("ssl_proj", config.ssl_channels, config.ssl_channels, 2),
         f"{_CODEBOOK}inited": (1,),
         f"{_CODEBOOK}cluster_size": (config.codebook_size,),
         f"{_CODEBOOK}embed": (config.codebook_size, config.ssl_channels),
         f"{_CODEBOOK}embed_avg": (config.codebook_size, config.ssl_channels),
     }
     if config.has_speaker:
-        shapes |= _affine("sv_emb", style, config.speaker_channels)
-        shapes |= _affine("ge_to512", config.mrte_channels, style)
+        shapes |= affine("sv_emb", style, config.speaker_channels)
+        shapes |= affine("ge_to512", config.mrte_channels, style)
         shapes["prelu.weight"] = (style,)
     return shapes
 
@@ -85,21 +86,21 @@ def _prior(config: SoVITSConfig) -> Shapes:
     width, meeting = config.hidden, config.mrte_channels
     crossing: Shapes = dict.fromkeys(_PROJECTIONS, (meeting, meeting, 1))
     return {
-        **_affine("ssl_proj", width, config.ssl_channels, 1),
-        **_inside("encoder_ssl", _encoder(config, config.token_layers)),
-        **_inside("encoder_text", _encoder(config, config.text_layers)),
+        **affine("ssl_proj", width, config.ssl_channels, 1),
+        **inside("encoder_ssl", _encoder(config, config.token_layers)),
+        **inside("encoder_text", _encoder(config, config.text_layers)),
         "text_embedding.weight": (config.num_phones, width),
-        **_inside(
+        **inside(
             "mrte",
             {
-                **_inside("cross_attention", _affines(crossing)),
-                **_affine("c_pre", meeting, width, 1),
-                **_affine("text_pre", meeting, width, 1),
-                **_affine("c_post", width, meeting, 1),
+                **inside("cross_attention", _affines(crossing)),
+                **affine("c_pre", meeting, width, 1),
+                **affine("text_pre", meeting, width, 1),
+                **affine("c_post", width, meeting, 1),
             },
         ),
-        **_inside("encoder2", _encoder(config, config.joint_layers)),
-        **_affine("proj", 2 * config.latent, width, 1),
+        **inside("encoder2", _encoder(config, config.joint_layers)),
+        **affine("proj", 2 * config.latent, width, 1),
     }
 
 
@@ -109,16 +110,16 @@ def _encoder(config: SoVITSConfig, num_layers: int) -> Shapes:
     projections: Shapes = dict.fromkeys(_PROJECTIONS, (width, width, 1))
     attention = {"emb_rel_k": relative, "emb_rel_v": relative, **_affines(projections)}
     feed_forward = {
-        **_affine("conv_1", config.feed_forward, width, kernel),
-        **_affine("conv_2", width, config.feed_forward, kernel),
+        **affine("conv_1", config.feed_forward, width, kernel),
+        **affine("conv_2", width, config.feed_forward, kernel),
     }
     norm: Shapes = {"gamma": (width,), "beta": (width,)}
     layers = range(num_layers)
     return {
-        **_repeat("attn_layers", layers, lambda _: attention),
-        **_repeat("norm_layers_1", layers, lambda _: norm),
-        **_repeat("ffn_layers", layers, lambda _: feed_forward),
-        **_repeat("norm_layers_2", layers, lambda _: norm),
+        **repeat("attn_layers", layers, lambda _: attention),
+        **repeat("norm_layers_1", layers, lambda _: norm),
+        **repeat("ffn_layers", layers, lambda _: feed_forward),
+        **repeat("norm_layers_2", layers, lambda _: norm),
     }
 
 
@@ -132,8 +133,8 @@ def _generator(config: SoVITSConfig) -> Shapes:
         width = channels[stage + 1]
         conv = _normed(width, width, kernels[kind])
         return {
-            **_repeat("convs1", range(len(dilations[kind])), lambda _: conv),
-            **_repeat("convs2", range(len(dilations[kind])), lambda _: conv),
+            **repeat("convs1", range(len(dilations[kind])), lambda _: conv),
+            **repeat("convs2", range(len(dilations[kind])), lambda _: conv),
         }
 
     def stage(number: int) -> Shapes:
@@ -142,11 +143,11 @@ def _generator(config: SoVITSConfig) -> Shapes:
         return {**_normed(into, out, kernel), "bias": (out,)}
 
     return {
-        **_affine("conv_pre", first, config.latent, 7),
-        **_repeat("ups", range(num_stages), stage),
-        **_repeat("resblocks", range(num_stages * len(kernels)), resblock),
+        **affine("conv_pre", first, config.latent, 7),
+        **repeat("ups", range(num_stages), stage),
+        **repeat("resblocks", range(num_stages * len(kernels)), resblock),
         "conv_post.weight": (1, channels[-1], 7),
-        **_affine("cond", first, config.style_channels, 1),
+        **affine("cond", first, config.style_channels, 1),
     }
 
 
@@ -154,11 +155,11 @@ def _style_encoder(config: SoVITSConfig) -> Shapes:
     width = config.style_hidden
     attention: Shapes = dict.fromkeys(("w_qs", "w_ks", "w_vs", "fc"), (width, width))
     return {
-        **_affine("spectral.0.fc", width, config.style_bins),
-        **_affine("spectral.3.fc", width, width),
-        **_repeat("temporal", range(2), lambda _: _affine("conv1.conv", 2 * width, width, 5)),
-        **_inside("slf_attn", _affines(attention)),
-        **_affine("fc.fc", config.style_channels, width),
+        **affine("spectral.0.fc", width, config.style_bins),
+        **affine("spectral.3.fc", width, width),
+        **repeat("temporal", range(2), lambda _: affine("conv1.conv", 2 * width, width, 5)),
+        **inside("slf_attn", _affines(attention)),
+        **affine("fc.fc", config.style_channels, width),
     }
 
 
@@ -170,20 +171,16 @@ def _gated_stack(width: int, kernel: int, num_layers: int, style: int) -> Shapes
 
     layers = range(num_layers)
     return {
-        **_repeat("in_layers", layers, lambda _: _normed(2 * width, width, kernel)),
-        **_repeat("res_skip_layers", layers, skip),
-        **_inside("cond_layer", _normed(2 * width * num_layers, style, 1)),
+        **repeat("in_layers", layers, lambda _: _normed(2 * width, width, kernel)),
+        **repeat("res_skip_layers", layers, skip),
+        **inside("cond_layer", _normed(2 * width * num_layers, style, 1)),
     }
-
-
-def _affine(name: str, out: int, *rest: int) -> Shapes:
-    return {f"{name}.weight": (out, *rest), f"{name}.bias": (out,)}
 
 
 def _affines(weights: Mapping[str, Shape]) -> Shapes:
     made: Shapes = {}
     for name, shape in weights.items():
-        made |= _affine(name, *shape)
+        made |= affine(name, *shape)
     return made
 
 
@@ -194,17 +191,6 @@ def _normed(first: int, second: int, kernel: int) -> Shapes:
         "weight_g": (first, 1, 1),
         "weight_v": (first, second, kernel),
     }
-
-
-def _inside(prefix: str, shapes: Mapping[str, Shape]) -> Shapes:
-    return {f"{prefix}.{name}": shape for name, shape in shapes.items()}
-
-
-def _repeat(prefix: str, numbers: Iterable[int], shapes: Callable[[int], Shapes]) -> Shapes:
-    made: Shapes = {}
-    for number in numbers:
-        made |= _inside(f"{prefix}.{number}", shapes(number))
-    return made
 
 
 # --- what was found

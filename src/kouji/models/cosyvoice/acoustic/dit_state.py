@@ -20,7 +20,7 @@ from kouji.models.cosyvoice.acoustic.flow_attention import Span, attend, chunk_s
 from kouji.models.cosyvoice.acoustic.flow_cache import Convs, FrameCache
 from kouji.models.cosyvoice.acoustic.flow_cost import step_flops
 from kouji.models.cosyvoice.acoustic.flow_noise import fixed_noise
-from kouji.models.cosyvoice.acoustic.flow_piece import Piece, cut_piece
+from kouji.models.cosyvoice.acoustic.flow_piece import Piece, check_turn, cut_piece
 from kouji.models.cosyvoice.acoustic.lookahead import TOKENS_BEHIND
 from kouji.models.cosyvoice.acoustic.packed_dit import DiTRow, Moved
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
@@ -120,7 +120,11 @@ class DitState:
         raises: ModelError for tokens that are no speech, too many of them, a piece that does not
                 end with a chunk, or one out of turn
         """
-        self._check_turn(is_final)
+        check_turn(
+            is_over=self._is_over,
+            is_waiting=self._work is not None,
+            is_allowed=is_final or self.is_streamed,
+        )
         before = len(self.voice.tokens) + len(self._given)
         config = self.flow.config
         piece = cut_piece(tokens, is_final=is_final, num_before=before, config=config)
@@ -128,17 +132,6 @@ class DitState:
         self._work = self._begin(piece, is_kept) if len(piece.tokens) else self._nothing()
         self._given += piece.tokens.tolist()
         self._is_over = is_final
-
-    def _check_turn(self, is_final: bool) -> None:
-        if self._is_over or self._work is not None:
-            what = "after the final one" if self._is_over else "before the last one was taken"
-            raise ModelError(f"a piece of speech {what}", cure="open a state for each segment")
-        if not (is_final or self.is_streamed):
-            raise ModelError(
-                "a piece of a segment that is not streamed",
-                allowed="one final piece",
-                cure="open the segment with is_streamed",
-            )
 
     def _nothing(self) -> _Work:
         none = torch.zeros(0, MELS, device=self.flow.device)

@@ -59,6 +59,24 @@ def check_tokens(tokens: Tensor, config: FlowConfig, whose: str = "") -> None:
         )
 
 
+def check_turn(*, is_over: bool, is_waiting: bool, is_allowed: bool) -> None:
+    """Raises ModelError for a piece that may not come now.
+
+    is_over:    the final piece has come
+    is_waiting: frames of the piece before have not been taken
+    is_allowed: it is final, or the segment is streamed
+    """
+    if is_over or is_waiting:
+        what = "after the final one" if is_over else "before the last one was taken"
+        raise ModelError(f"a piece of speech {what}", cure="open a state for each segment")
+    if not is_allowed:
+        raise ModelError(
+            "a piece of a segment that is not streamed",
+            allowed="one final piece",
+            cure="open the segment with is_streamed",
+        )
+
+
 def cut_piece(
     tokens: Sequence[int], *, is_final: bool, num_before: int, config: FlowConfig
 ) -> Piece:

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kouji.errors import ModelError
 from kouji.models.cosyvoice.acoustic.dit import DiT
 from kouji.models.cosyvoice.acoustic.flow_noise import fixed_noise
 from kouji.models.cosyvoice.acoustic.flow_solver import euler_steps, guided
@@ -25,9 +24,7 @@ from kouji.models.cosyvoice.config import (
     DiTConfig,
     FlowConfig,
 )
-
-TRAINER_ENTRIES = ("epoch", "step")  # the official trainer leaves these beside the tensors
-NAMED = 5  # keys of each kind that a message names
+from kouji.models.cosyvoice.files.keys import TRAINER_ENTRIES, expected_flow, require_tensors
 
 
 class Decoder(nn.Module):
@@ -78,10 +75,10 @@ class PlainFlow(FlowFront):
 
         raises: ModelError with names where keys or shapes are not those of `config`
         """
+        require_tensors(state, expected_flow(config), "flow.pt")
         with torch.device("meta"):
             flow = PlainFlow(config)
         given = {name: value for name, value in state.items() if name not in TRAINER_ENTRIES}
-        _check(flow.state_dict(), given)
         floats = {name: value.detach().float() for name, value in given.items()}
         flow.load_state_dict(floats, assign=True)
         return flow.eval().requires_grad_(False)
@@ -126,26 +123,3 @@ class PlainFlow(FlowFront):
             )
             x = x + width * guided(pair[0], pair[1], self.config.cfg_rate)
         return x
-
-
-def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    missing = [name for name in wanted if name not in given]
-    unknown = [name for name in given if name not in wanted]
-    shapes = [
-        f"{name} {tuple(given[name].shape)} for {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in given and given[name].shape != wanted[name].shape
-    ]
-    faults = {"missing": missing, "unknown": unknown, "of another shape": shapes}
-    said = "; ".join(
-        f"{len(names)} {kind}: {', '.join(names[:NAMED])}"
-        for kind, names in faults.items()
-        if names
-    )
-    if said:
-        raise ModelError(
-            "flow.pt does not fit its configuration",
-            seen=said,
-            allowed="exactly the tensors of this version and its sizes",
-            cure="fetch the model again, or name the right version",
-        )

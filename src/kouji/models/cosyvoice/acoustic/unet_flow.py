@@ -22,11 +22,11 @@ from kouji.models.cosyvoice.acoustic.flow_solver import euler_steps, guided
 from kouji.models.cosyvoice.acoustic.kept_prompts import KeptPrompts
 from kouji.models.cosyvoice.acoustic.packed_conformer import PackedConformer
 from kouji.models.cosyvoice.acoustic.packed_unet import PackedUNet
-from kouji.models.cosyvoice.acoustic.unet_network import require_flow
 from kouji.models.cosyvoice.acoustic.unet_state import Past, UNetState
 from kouji.models.cosyvoice.acoustic.unet_step import BRANCHES, RaggedStep
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
 from kouji.models.cosyvoice.config import FlowConfig, UNetConfig
+from kouji.models.cosyvoice.files.keys import expected_flow, require_tensors
 from kouji.models.layers.packed_linear import LinearPrecision
 
 PRECISIONS: tuple[LinearPrecision, ...] = ("float32", "bfloat16", "float16")
@@ -61,7 +61,7 @@ class UNetFlow:
         if precision not in PRECISIONS:
             allowed = ", ".join(PRECISIONS)
             raise ConfigError("a precision the flow has not", seen=precision, allowed=allowed)
-        require_flow(config, state)
+        require_tensors(state, expected_flow(config), "flow.pt")
         assert isinstance(config.estimator, UNetConfig)
         self.config, self.identity, self.precision = config, identity, precision
         self.device = torch.device(device)

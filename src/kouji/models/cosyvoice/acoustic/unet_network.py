@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kouji.errors import ModelError
-from kouji.models.archives.key_report import compare_keys
 from kouji.models.cosyvoice.acoustic.conformer import Conformer, chunk_mask
 from kouji.models.cosyvoice.acoustic.flow_noise import fixed_noise
 from kouji.models.cosyvoice.acoustic.flow_solver import euler_steps, guided
@@ -27,17 +25,8 @@ from kouji.models.cosyvoice.config import (
     FlowConfig,
     UNetConfig,
 )
-from kouji.models.cosyvoice.files.keys import expected_flow
-from kouji.models.cosyvoice.files.weights import TRAINER_ENTRIES
+from kouji.models.cosyvoice.files.keys import expected_flow, require_tensors
 from kouji.models.unfilled import without_initial_values
-
-
-def require_flow(config: FlowConfig, state: Mapping[str, Tensor]) -> None:
-    """Raises ModelError with names for tensors that are not those of `flow.pt` of these sizes."""
-    report = compare_keys(state, expected_flow(config), TRAINER_ENTRIES.__contains__)
-    if not report.is_fitting:
-        cure = "take flow.pt and the YAML from one release"
-        raise ModelError("flow does not fit its sizes", seen=str(report), cure=cure)
 
 
 class Conditions(NamedTuple):
@@ -76,7 +65,7 @@ class UNetNetwork(nn.Module):
 
         raises: ModelError with names where they are not those of `config`
         """
-        require_flow(config, state)
+        require_tensors(state, expected_flow(config), "flow.pt")
         with without_initial_values():
             network = UNetNetwork(config)
         floats = {name: state[name].detach().float() for name in network.state_dict()}

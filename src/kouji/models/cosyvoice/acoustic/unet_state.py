@@ -16,7 +16,7 @@ from torch import Tensor
 from kouji.errors import ModelError
 from kouji.models.cosyvoice.acoustic.flow_attention import Span, chunk_spans
 from kouji.models.cosyvoice.acoustic.flow_noise import fixed_noise
-from kouji.models.cosyvoice.acoustic.flow_piece import Piece, check_voice, cut_piece
+from kouji.models.cosyvoice.acoustic.flow_piece import Piece, check_turn, check_voice, cut_piece
 from kouji.models.cosyvoice.acoustic.packed_conformer import EncoderCache
 from kouji.models.cosyvoice.acoustic.unet_step import BRANCHES, PieceStep, StepCache
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
@@ -153,7 +153,11 @@ class UNetState:
         raises: ModelError for tokens that are no speech, too many of them, a piece that does not
                 end with a chunk, or one out of turn
         """
-        self._check_turn(is_final)
+        check_turn(
+            is_over=self._is_over,
+            is_waiting=bool(self._work or self._mel is not None),
+            is_allowed=is_final or self.is_streamed,
+        )
         num_before, config = len(self._tokens), self.flow.config
         piece = cut_piece(tokens, is_final=is_final, num_before=num_before, config=config)
         work, prompt = self._plan(piece) if len(piece.tokens) else ([], None)
@@ -170,17 +174,6 @@ class UNetState:
             raise ModelError("frames of a piece that is not solved", cure="step until none is left")
         mel, self._mel = self._mel, None
         return mel
-
-    def _check_turn(self, is_final: bool) -> None:
-        if self._is_over or self._work or self._mel is not None:
-            what = "after the final one" if self._is_over else "before the last one was taken"
-            raise ModelError(f"a piece of speech {what}", cure="open a state for each segment")
-        if not (is_final or self.is_streamed):
-            raise ModelError(
-                "a piece of a segment that is not streamed",
-                allowed="one final piece",
-                cure="open the segment with is_streamed",
-            )
 
     # --- what is to be solved
 

@@ -14,14 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kouji.errors import ModelError
-from kouji.models.archives.key_report import compare_keys
 from kouji.models.cosyvoice.config import LMConfig
-from kouji.models.cosyvoice.files.keys import LM_HEAD, expected_llm
+from kouji.models.cosyvoice.files.keys import expected_llm, require_tensors
 
 BODY = "llm.model.model."
 TEXT_TABLE = BODY + "embed_tokens.weight"
-UNREAD = (LM_HEAD, "epoch", "step")  # the last two are left there by the official trainer
 Pair = tuple[Tensor, Tensor]  # keys and values of one layer, (batch, kv heads, positions, width)
 
 
@@ -140,7 +137,7 @@ class SpeechLM(nn.Module):
 
         raises: ModelError naming missing, unexpected and wrongly shaped tensors
         """
-        check_state(config, state)
+        require_tensors(state, expected_llm(config), "llm.pt")
         with torch.device("meta"):  # no random numbers are drawn, no memory is taken twice
             network = cls(config)
         ours = {
@@ -233,11 +230,3 @@ def rotate(x: Tensor, rotation: Pair) -> Tensor:
 def official_name(name: str) -> str:
     """Our name of a tensor in official checkpoints."""
     return name.replace("body.", BODY, 1)
-
-
-def check_state(config: LMConfig, state: Mapping[str, Tensor]) -> None:
-    """Refuse a checkpoint that is not of these sizes; raises as `SpeechLM.from_state`."""
-    report = compare_keys(state, expected_llm(config), lambda name: name in UNREAD)
-    if not report.is_fitting:
-        cure = "take llm.pt (or llm.rl.pt) and the YAML from one release"
-        raise ModelError("language model does not fit its sizes", seen=str(report), cure=cure)

@@ -6,9 +6,14 @@ values and opens no files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
+from torch import Tensor
+
+from kouji.errors import ModelError
+from kouji.models.archives.key_report import Shapes, compare_keys
+from kouji.models.archives.key_tables import affine, inside, repeat
 from kouji.models.cosyvoice.config import (
     FRAMES_PER_TOKEN,
     MELS,
@@ -22,15 +27,29 @@ from kouji.models.cosyvoice.config import (
 )
 
 Kind = Literal["llm", "flow", "hift"]
-Shape = tuple[int, ...]
-Shapes = dict[str, Shape]
 
 LM_HEAD = "llm.model.lm_head.weight"  # the text embedding once more; never read
+TRAINER_ENTRIES = ("epoch", "step")  # numbers the official trainer leaves beside the tensors
 G, V = "parametrizations.weight.original0", "parametrizations.weight.original1"
 _TEXT = "llm.model.model"
 _TIME_WIDTH = 256  # of the DiT's sinusoid
 _POSITION_KERNEL, _POSITION_GROUPS = 31, 16  # of the DiT's convolutions over positions
 _PRE_KERNELS = (4, 3)  # of the pre-lookahead layer
+
+
+def require_tensors(state: Mapping[str, Tensor], expected: Shapes, file: str) -> None:
+    """Raise ModelError, naming what differs, unless these are the tensors of a file.
+
+    What nobody reads may be there or not.
+    """
+    report = compare_keys(state, expected, (LM_HEAD, *TRAINER_ENTRIES).__contains__)
+    if not report.is_fitting:
+        raise ModelError(
+            f"the tensors of {file} do not fit the sizes of its model",
+            seen=str(report),
+            allowed=f"{len(expected)} tensors of these sizes",
+            cure=f"take {file} and the YAML from one release",
+        )
 
 
 def expected_shapes(config: CosyVoiceConfig, kind: Kind) -> Shapes:
@@ -48,9 +67,9 @@ def expected_llm(config: LMConfig) -> Shapes:
     width, rows = config.hidden, config.vocabulary
     queries, keys = config.num_heads * config.head_width, config.num_kv_heads * config.head_width
     layer = {
-        **_affine("self_attn.q_proj", queries, width),
-        **_affine("self_attn.k_proj", keys, width),
-        **_affine("self_attn.v_proj", keys, width),
+        **affine("self_attn.q_proj", queries, width),
+        **affine("self_attn.k_proj", keys, width),
+        **affine("self_attn.v_proj", keys, width),
         "self_attn.o_proj.weight": (width, queries),
         "mlp.gate_proj.weight": (config.intermediate, width),
         "mlp.up_proj.weight": (config.intermediate, width),
@@ -61,7 +80,7 @@ def expected_llm(config: LMConfig) -> Shapes:
     shapes: Shapes = {
         f"{_TEXT}.embed_tokens.weight": (config.text_rows, width),
         LM_HEAD: (config.text_rows, width),
-        **_repeat(f"{_TEXT}.layers", range(config.num_layers), lambda _: layer),
+        **repeat(f"{_TEXT}.layers", range(config.num_layers), lambda _: layer),
         f"{_TEXT}.norm.weight": (width,),
         "llm_decoder.weight": (rows, width),
         "speech_embedding.weight": (rows, width),
@@ -76,29 +95,29 @@ def expected_llm(config: LMConfig) -> Shapes:
 
 def expected_flow(config: FlowConfig) -> Shapes:
     """Names and shapes of `flow.pt`."""
-    speaker = _affine("spk_embed_affine_layer", MELS, SPEAKER_WIDTH)
+    speaker = affine("spk_embed_affine_layer", MELS, SPEAKER_WIDTH)
     estimator = config.estimator
     if isinstance(estimator, DiTConfig):
         return {
             "input_embedding.weight": (config.codebook, MELS),
             **speaker,
             **_lookahead("pre_lookahead_layer", MELS, config.lookahead_channels),
-            **_inside("decoder.estimator", _dit(estimator)),
+            **inside("decoder.estimator", _dit(estimator)),
         }
     return {
         "input_embedding.weight": (config.codebook, estimator.encoder_dim),
         **speaker,
-        **_inside("encoder", _conformer(estimator, config.lookahead_channels)),
-        **_affine("encoder_proj", MELS, estimator.encoder_dim),
-        **_inside("decoder.estimator", _unet(estimator)),
+        **inside("encoder", _conformer(estimator, config.lookahead_channels)),
+        **affine("encoder_proj", MELS, estimator.encoder_dim),
+        **inside("decoder.estimator", _unet(estimator)),
     }
 
 
 def _lookahead(name: str, width: int, channels: int) -> Shapes:
     first, second = _PRE_KERNELS
     return {
-        **_affine(f"{name}.conv1", channels, width, first),
-        **_affine(f"{name}.conv2", width, channels, second),
+        **affine(f"{name}.conv1", channels, width, first),
+        **affine(f"{name}.conv2", width, channels, second),
     }
 
 
@@ -106,50 +125,50 @@ def _dit(config: DiTConfig) -> Shapes:
     width, inner = config.dim, config.num_heads * config.head_width
     grouped = (width, width // _POSITION_GROUPS, _POSITION_KERNEL)
     block = {
-        **_affine("attn_norm.linear", 6 * width, width),
-        **_affine("attn.to_q", inner, width),
-        **_affine("attn.to_k", inner, width),
-        **_affine("attn.to_v", inner, width),
-        **_affine("attn.to_out.0", width, inner),
-        **_affine("ff.ff.0.0", config.ff_mult * width, width),
-        **_affine("ff.ff.2", width, config.ff_mult * width),
+        **affine("attn_norm.linear", 6 * width, width),
+        **affine("attn.to_q", inner, width),
+        **affine("attn.to_k", inner, width),
+        **affine("attn.to_v", inner, width),
+        **affine("attn.to_out.0", width, inner),
+        **affine("ff.ff.0.0", config.ff_mult * width, width),
+        **affine("ff.ff.2", width, config.ff_mult * width),
     }
     return {
-        **_affine("time_embed.time_mlp.0", width, _TIME_WIDTH),
-        **_affine("time_embed.time_mlp.2", width, width),
-        **_affine("input_embed.proj", width, 4 * MELS),  # x, condition, mu, speaker
-        **_affine("input_embed.conv_pos_embed.conv1.0", *grouped),
-        **_affine("input_embed.conv_pos_embed.conv2.0", *grouped),
+        **affine("time_embed.time_mlp.0", width, _TIME_WIDTH),
+        **affine("time_embed.time_mlp.2", width, width),
+        **affine("input_embed.proj", width, 4 * MELS),  # x, condition, mu, speaker
+        **affine("input_embed.conv_pos_embed.conv1.0", *grouped),
+        **affine("input_embed.conv_pos_embed.conv2.0", *grouped),
         "rotary_embed.inv_freq": (config.head_width // 2,),
-        **_repeat("transformer_blocks", range(config.depth), lambda _: block),
-        **_affine("norm_out.linear", 2 * width, width),
-        **_affine("proj_out", MELS, width),
+        **repeat("transformer_blocks", range(config.depth), lambda _: block),
+        **affine("norm_out.linear", 2 * width, width),
+        **affine("proj_out", MELS, width),
     }
 
 
 def _conformer(config: UNetConfig, lookahead_channels: int) -> Shapes:
     width, heads = config.encoder_dim, config.encoder_heads
-    embed = {**_affine("out.0", width, width), **_affine("out.1", width)}
+    embed = {**affine("out.0", width, width), **affine("out.1", width)}
     projections = ("linear_q", "linear_k", "linear_v", "linear_out")
     layer: Shapes = {
         "self_attn.pos_bias_u": (heads, width // heads),
         "self_attn.pos_bias_v": (heads, width // heads),
         "self_attn.linear_pos.weight": (width, width),
-        **_affine("feed_forward.w_1", config.encoder_ff, width),
-        **_affine("feed_forward.w_2", width, config.encoder_ff),
-        **_affine("norm_ff", width),
-        **_affine("norm_mha", width),
+        **affine("feed_forward.w_1", config.encoder_ff, width),
+        **affine("feed_forward.w_2", width, config.encoder_ff),
+        **affine("norm_ff", width),
+        **affine("norm_mha", width),
     }
     for name in projections:
-        layer |= _affine(f"self_attn.{name}", width, width)
+        layer |= affine(f"self_attn.{name}", width, width)
     return {
-        **_inside("embed", embed),
+        **inside("embed", embed),
         **_lookahead("pre_lookahead_layer", width, lookahead_channels),
-        **_repeat("encoders", range(config.num_blocks), lambda _: layer),
-        **_affine("up_layer.conv", width, width, 2 * FRAMES_PER_TOKEN + 1),
-        **_inside("up_embed", embed),
-        **_repeat("up_encoders", range(config.num_up_blocks), lambda _: layer),
-        **_affine("after_norm", width),
+        **repeat("encoders", range(config.num_blocks), lambda _: layer),
+        **affine("up_layer.conv", width, width, 2 * FRAMES_PER_TOKEN + 1),
+        **inside("up_embed", embed),
+        **repeat("up_encoders", range(config.num_up_blocks), lambda _: layer),
+        **affine("after_norm", width),
     }
 
 
@@ -157,38 +176,38 @@ def _unet(config: UNetConfig) -> Shapes:
     width, inner = config.channels, config.num_heads * config.head_width
     time = 4 * width
     transformer = {
-        **_affine("norm1", width),
-        **_affine("norm3", width),
+        **affine("norm1", width),
+        **affine("norm3", width),
         "attn1.to_q.weight": (inner, width),
         "attn1.to_k.weight": (inner, width),
         "attn1.to_v.weight": (inner, width),
-        **_affine("attn1.to_out.0", width, inner),
-        **_affine("ff.net.0.proj", 4 * width, width),
-        **_affine("ff.net.2", width, 4 * width),
+        **affine("attn1.to_out.0", width, inner),
+        **affine("ff.net.0.proj", 4 * width, width),
+        **affine("ff.net.2", width, 4 * width),
     }
-    transformers = _repeat("1", range(config.num_transformers), lambda _: transformer)
+    transformers = repeat("1", range(config.num_transformers), lambda _: transformer)
 
     def conv_unit(name: str, into: int) -> Shapes:
-        return {**_affine(f"{name}.0", width, into, 3), **_affine(f"{name}.2", width)}
+        return {**affine(f"{name}.0", width, into, 3), **affine(f"{name}.2", width)}
 
     def level(into: int) -> Shapes:
         resnet = {
-            **_affine("mlp.1", width, time),
+            **affine("mlp.1", width, time),
             **conv_unit("block1.block", into),
             **conv_unit("block2.block", width),
-            **_affine("res_conv", width, into, 1),
+            **affine("res_conv", width, into, 1),
         }
-        return {**_inside("0", resnet), **transformers}
+        return {**inside("0", resnet), **transformers}
 
-    last = _affine("2", width, width, 3)
+    last = affine("2", width, width, 3)
     return {
-        **_affine("time_mlp.linear_1", time, 4 * MELS),
-        **_affine("time_mlp.linear_2", time, time),
-        **_inside("down_blocks.0", {**level(4 * MELS), **last}),  # x, mu, speaker, condition
-        **_repeat("mid_blocks", range(config.num_mid_blocks), lambda _: level(width)),
-        **_inside("up_blocks.0", {**level(2 * width), **last}),  # and the skip
+        **affine("time_mlp.linear_1", time, 4 * MELS),
+        **affine("time_mlp.linear_2", time, time),
+        **inside("down_blocks.0", {**level(4 * MELS), **last}),  # x, mu, speaker, condition
+        **repeat("mid_blocks", range(config.num_mid_blocks), lambda _: level(width)),
+        **inside("up_blocks.0", {**level(2 * width), **last}),  # and the skip
         **conv_unit("final_block.block", width),
-        **_affine("final_proj", MELS, width, 1),
+        **affine("final_proj", MELS, width, 1),
     }
 
 
@@ -211,7 +230,7 @@ def expected_hift(config: HiftConfig) -> Shapes:
     def down(stage: int) -> Shapes:
         stride = strides[stage]
         kernel = 1 if stride == 1 else 2 * stride
-        return _affine(str(stage), channels[stage + 1], bins, kernel)
+        return affine(str(stage), channels[stage + 1], bins, kernel)
 
     def source_block(stage: int) -> Shapes:
         kernel, dilations = config.source_kernels[stage], config.source_dilations[stage]
@@ -223,16 +242,16 @@ def expected_hift(config: HiftConfig) -> Shapes:
         return _resblock(channels[stage + 1], kernel, len(dilations))
 
     shapes: Shapes = {
-        **_affine("m_source.l_linear", 1, config.num_harmonics + 1),
-        **_inside("conv_pre", _normed(channels[0], MELS, _pre_kernel(config))),
-        **_repeat("ups", range(num_stages), up),
-        **_repeat("source_resblocks", range(num_stages), source_block),
-        **_repeat("resblocks", range(num_stages * len(config.resblock_kernels)), block),
-        **_inside("conv_post", _normed(bins, channels[-1], 7)),
-        **_inside("f0_predictor", _f0_predictor(config.f0_channels, is_causal=is_causal)),
+        **affine("m_source.l_linear", 1, config.num_harmonics + 1),
+        **inside("conv_pre", _normed(channels[0], MELS, _pre_kernel(config))),
+        **repeat("ups", range(num_stages), up),
+        **repeat("source_resblocks", range(num_stages), source_block),
+        **repeat("resblocks", range(num_stages * len(config.resblock_kernels)), block),
+        **inside("conv_post", _normed(bins, channels[-1], 7)),
+        **inside("f0_predictor", _f0_predictor(config.f0_channels, is_causal=is_causal)),
     }
     for stage in range(num_stages):
-        shapes |= _inside("source_downs", down(stage))
+        shapes |= inside("source_downs", down(stage))
     return shapes
 
 
@@ -252,38 +271,23 @@ def _resblock(width: int, kernel: int, num_dilations: int) -> Shapes:
     numbers = range(num_dilations)
     shapes: Shapes = {}
     for half in (1, 2):
-        shapes |= _repeat(f"convs{half}", numbers, lambda _: _normed(width, width, kernel))
-        shapes |= _repeat(f"activations{half}", numbers, lambda _: {"alpha": (width,)})
+        shapes |= repeat(f"convs{half}", numbers, lambda _: _normed(width, width, kernel))
+        shapes |= repeat(f"activations{half}", numbers, lambda _: {"alpha": (width,)})
     return shapes
 
 
 def _f0_predictor(width: int, *, is_causal: bool) -> Shapes:
     first = _normed(width, MELS, 4 if is_causal else 3)
     return {
-        **_inside("condnet.0", first),
-        **_repeat("condnet", (2, 4, 6, 8), lambda _: _normed(width, width, 3)),
-        **_affine("classifier", 1, width),
+        **inside("condnet.0", first),
+        **repeat("condnet", (2, 4, 6, 8), lambda _: _normed(width, width, 3)),
+        **affine("classifier", 1, width),
     }
 
 
 # --- of tables
 
 
-def _affine(name: str, out: int, *rest: int) -> Shapes:
-    return {f"{name}.weight": (out, *rest), f"{name}.bias": (out,)}
-
-
 def _normed(first: int, second: int, kernel: int, bias: int | None = None) -> Shapes:
     """A convolution stored as length and direction (weight norm over all axes but the first)."""
     return {"bias": (bias or first,), G: (first, 1, 1), V: (first, second, kernel)}
-
-
-def _inside(prefix: str, shapes: Mapping[str, Shape]) -> Shapes:
-    return {f"{prefix}.{name}": shape for name, shape in shapes.items()}
-
-
-def _repeat(prefix: str, numbers: Iterable[int], shapes: Callable[[int], Shapes]) -> Shapes:
-    made: Shapes = {}
-    for number in numbers:
-        made |= _inside(f"{prefix}.{number}", shapes(number))
-    return made

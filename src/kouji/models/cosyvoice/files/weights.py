@@ -19,9 +19,15 @@ from kouji.models.archives.key_report import compare_keys, group_names
 from kouji.models.archives.pickles import printable
 from kouji.models.archives.torch_files import load_torch_file
 from kouji.models.cosyvoice.config import CosyVoiceConfig
-from kouji.models.cosyvoice.files.keys import LM_HEAD, G, Kind, V, expected_shapes
+from kouji.models.cosyvoice.files.keys import (
+    LM_HEAD,
+    TRAINER_ENTRIES,
+    G,
+    Kind,
+    V,
+    expected_shapes,
+)
 
-TRAINER_ENTRIES = ("epoch", "step")  # numbers the official trainer leaves beside the tensors
 _SPELLINGS = {".weight_g": f".{G}", ".weight_v": f".{V}"}  # before torch's parametrisations
 _TRAINED_INSIDE = "generator."  # of a vocoder that was saved in its adversarial trainer
 _FORMATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)

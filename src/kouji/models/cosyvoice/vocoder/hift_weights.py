@@ -7,15 +7,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from kouji.errors import ModelError
 from kouji.models.cosyvoice.config import HiftConfig
-from kouji.models.cosyvoice.files.keys import G, V, expected_hift
+from kouji.models.cosyvoice.files.keys import G, V, expected_hift, require_tensors
 from kouji.models.cosyvoice.vocoder.hift_body import Body
 from kouji.models.cosyvoice.vocoder.hift_f0 import F0Predictor
 from kouji.models.cosyvoice.vocoder.hift_source import HarmonicSource
 from kouji.models.unfilled import without_initial_values
 
-_SHOWN_NAMES = 6
 _LEAST_ALPHA = 1e-6
 
 
@@ -39,7 +37,7 @@ def load_hift(config: HiftConfig, state: Mapping[str, Tensor]) -> HiftNetworks:
 
     raises: ModelError naming what is missing, unknown or of another shape
     """
-    _require_shapes(config, state)
+    require_tensors(state, expected_hift(config), "hift.pt")
     folded = fold_snakes(fold_weight_norm(state))
     with without_initial_values():
         networks = HiftNetworks(config)
@@ -115,25 +113,6 @@ def _official_stem(own: str) -> str:
     if parts[:2] == ["f0_predictor", "layers"]:
         parts = ["f0_predictor", "condnet", str(2 * int(parts[2]))]
     return ".".join(parts)
-
-
-def _require_shapes(config: HiftConfig, state: Mapping[str, Tensor]) -> None:
-    expected = expected_hift(config)
-    faults = [f"{name} missing" for name in expected if name not in state]
-    faults += [f"{name} unknown" for name in state if name not in expected]
-    faults += [
-        f"{name} of shape {tuple(state[name].shape)}, not {shape}"
-        for name, shape in expected.items()
-        if name in state and tuple(state[name].shape) != shape
-    ]
-    if faults:
-        more = f" and {len(faults) - _SHOWN_NAMES} more" if len(faults) > _SHOWN_NAMES else ""
-        raise ModelError(
-            "weights that do not fit the vocoder",
-            seen="; ".join(faults[:_SHOWN_NAMES]) + more,
-            allowed=f"{len(expected)} tensors of a {config.version} vocoder of these sizes",
-            cure="take hift.pt and the yaml of one model directory",
-        )
 
 
 def body_dtype(precision: str) -> torch.dtype:
