@@ -16,9 +16,11 @@ import argparse
 import json
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,7 +35,6 @@ from cosyvoice_weights import (
     make_segment,
     make_voice,
 )
-from kouji.models.decode_accuracy import compare_precisions
 from measuring import (
     describe_machine,
     describe_run,
@@ -44,6 +45,9 @@ from measuring import (
 )
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from cosyvoice_hift import PlainVocoder
+
 from kouji.engine.engine import Engine
 from kouji.engine.guard import GuardOptions
 from kouji.engine.openmp import release_team
@@ -51,9 +55,11 @@ from kouji.engine.request import EngineRequest
 from kouji.engine.settings import EngineSettings
 from kouji.models.catalogue import wide_precision
 from kouji.models.cosyvoice.acoustic.plain_flow import PlainFlow
+from kouji.models.cosyvoice.acoustic.unet_network import UNetNetwork
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner, TextSegment
 from kouji.models.cosyvoice.config import SamplingConfig
 from kouji.models.cosyvoice.decode.lm import SpeechLM
+from kouji.models.cosyvoice.decode.lm_accuracy import compare_precisions
 from kouji.models.cosyvoice.decode.lm_decoder import LMDecoder
 from kouji.models.cosyvoice.decode.official_decode import draw_aware, torch_draw
 from kouji.models.cosyvoice.family import make_flow, make_vocoder
@@ -129,8 +135,10 @@ class Bench:
         self.lm = SpeechLM.from_state(lm_config(version), llm_weights(lm_config(version)))
         self.flow_weights = flow_weights(flow_config(version))
         self.hift_weights = hift_weights(hift_config(version))
-        self.plain_flow = PlainFlow.from_state(flow_config(version), self.flow_weights)
-        self.plain_vocoder = self._vocoder("float32")
+        network = PlainFlow if version == "cosyvoice3" else UNetNetwork
+        self.plain_flow: Any = network.from_state(flow_config(version), self.flow_weights)
+        self.plain_vocoder = PlainVocoder(hift_config(version), self.hift_weights)
+        self.noise = torch.rand(2 * SPEECH_TOKENS * 480, 9)
         self.decoder = self._decoder(precision)
         self.flow, self.vocoder = self._flow(self.render), self._vocoder(self.render)
         self.renderer = self._renderer(self.flow, self.vocoder)
@@ -171,7 +179,7 @@ class Bench:
         bandwidth = describe_machine()["read_gb_s"] * 1e9
         for precision in dict.fromkeys((self.precision, "bfloat16", "int8")):
             decoder = self.decoder if precision == self.precision else self._decoder(precision)
-            floor = step_bytes(decoder) / bandwidth
+            floor = decoder.step_bytes / bandwidth
             for count in (1, 2, 4, 8):
                 prefill, step = self._row_times(decoder, count)
                 rows.append(
@@ -256,7 +264,16 @@ class Bench:
         return rows
 
     def _plain_mel(self) -> Tensor:
-        return self.plain_flow.render(make_voice(0), self.tokens, is_streamed=False, is_final=True)
+        kind = "is_streamed" if self.options.version == "cosyvoice3" else "is_streaming"
+        with torch.inference_mode():
+            mel: Tensor = self.plain_flow.render(
+                make_voice(0), self.tokens, **{kind: False}, is_final=True
+            )
+        return mel
+
+    @torch.inference_mode()
+    def _plain_sound(self, mel: Tensor) -> Tensor:
+        return self.plain_vocoder(mel, self.noise)
 
     def _solve(self, count: int, *, is_streamed: bool, voice: Conditioning | None = None) -> int:
         """Solve `count` segments; what they cost, in multiplications and additions."""
@@ -283,8 +300,8 @@ class Bench:
     def measure_vocoder(self) -> list[dict[str, Any]]:
         """Seconds of 500 frames, 10 s."""
         mel = torch.randn(2 * SPEECH_TOKENS, 80, generator=torch.Generator().manual_seed(3)) - 4
-        plain = median(self.runs, lambda: vocode(self.plain_vocoder, mel, len(mel)))
-        rows = [{"what": "float32, whole", "seconds": round(plain, 2), "ratio": 1.0}]
+        plain = median(self.runs, lambda: self._plain_sound(mel))
+        rows = [{"what": "plain, float32", "seconds": round(plain, 2), "ratio": 1.0}]
         for size in (len(mel), 50):
             spent = median(self.runs, lambda n=size: vocode(self.vocoder, mel, n))
             rows.append(
@@ -345,7 +362,7 @@ class Bench:
 
     def _plain_request(self, segment: TextSegment, voice: Conditioning) -> None:
         self._plain_decode(segment, voice, SPEECH_TOKENS)
-        vocode(self.plain_vocoder, self._plain_mel(), 2 * SPEECH_TOKENS)
+        self._plain_sound(self._plain_mel())
 
     def _request(self, seed: int, *, is_streamed: bool) -> EngineRequest:
         """A request that the guard leaves alone: random weights babble."""
@@ -407,12 +424,6 @@ def vocode(vocoder: Any, mel: Tensor, size: int) -> None:
     state = vocoder.open(0)
     for begin in range(0, len(mel), size):
         vocoder.vocode([state], [mel[begin : begin + size]], [begin + size >= len(mel)])
-
-
-def step_bytes(decoder: LMDecoder) -> int:
-    """What one step must read at least: all weights but the tables of embeddings."""
-    tables = decoder.lookup_bytes
-    return decoder.num_bytes - tables
 
 
 def row_of(what: str, audio: float, spent: float, plain: float) -> dict[str, Any]:

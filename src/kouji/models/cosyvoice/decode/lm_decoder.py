@@ -96,9 +96,13 @@ class LMDecoder:
     def num_bytes(self) -> int:
         """Memory of the weights and tables."""
         tables = (self._text, self._speech, self._sos, self._task, self._rotations)
+        return self.step_bytes + sum(table.nbytes for table in tables)
+
+    @property
+    def step_bytes(self) -> int:
+        """What every step reads of it: all but the tables, of which it reads a row."""
         blocks = sum(layer.num_bytes for layer in self._layers)
-        ends = self._norm.num_bytes + self._predict.num_bytes
-        return blocks + ends + sum(table.nbytes for table in tables)
+        return blocks + self._norm.num_bytes + self._predict.num_bytes
 
     @property
     def cache_key(self) -> str:
