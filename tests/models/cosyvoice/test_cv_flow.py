@@ -382,6 +382,71 @@ def test_caches_of_unknown_length_double(flow: DitFlow) -> None:
     assert sorted(set(rooms)) == [10, 20, 40, 80, 160]
 
 
+# --- the bound on what all streams keep
+
+
+def test_without_room_a_stream_computes_its_past_again(plain: PlainFlow) -> None:
+    voice, tokens = random_voice(num_tokens=13), random_tokens(33)
+    roomy = packed(plain)
+    rich = roomy.open(voice, is_streamed=True)
+    wanted = streamed(roomy, voice, tokens, (1, 1, 2, 1), state=rich)
+    frame = roomy.cache_shape.frame_bytes
+    for num_frames in (0, 10, 20, 36, 50, 1000):
+        for prompt_frames in (0, 20):
+            flow = packed(
+                plain, cache_bytes=num_frames * frame, prompt_bytes=prompt_frames * frame + 10**6
+            )
+            for _ in range(2):  # the second time with what was kept of the voice
+                state = flow.open(voice, is_streamed=True)
+                made = streamed(flow, voice, tokens, (1, 1, 2, 1), state=state)
+                for ours, right in zip(made, wanted, strict=True):
+                    near(ours, right, 1e-5)
+                assert state.bytes_due == state.num_bytes == 0
+            assert num_frames > 20 or state.num_flops > rich.num_flops
+
+
+def test_what_is_kept_stays_where_more_does_not_fit(plain: PlainFlow) -> None:
+    frame = packed(plain).cache_shape.frame_bytes
+    flow, tokens = packed(plain, cache_bytes=25 * frame), random_tokens(33)
+    state, costs = flow.open(random_voice(num_tokens=0), is_streamed=True), []
+    for begin in range(0, 30, 5):
+        state.feed(tokens[begin : begin + 5 + AHEAD], is_final=False)
+        costs.append(state.cost)
+        solved(flow, state)
+        assert state.bytes_due <= 25 * frame
+    assert costs == [10, 10, 10, 20, 30, 40], "the first 20 frames are never computed again"
+
+
+@pytest.mark.parametrize("num_prompt", [0, 14])
+def test_all_streams_together_keep_within_the_bound(plain: PlainFlow, num_prompt: int) -> None:
+    """Sixteen voices at once; the prompts kept for later have a bound of their own."""
+    frame, tokens = packed(plain).cache_shape.frame_bytes, random_tokens(33)
+    bound, prompts = 150 * frame, 45 * frame
+    flow = packed(plain, cache_bytes=bound, prompt_bytes=prompts)
+    voices = [random_voice(num_tokens=num_prompt, seed=seed) for seed in range(16)]
+    states = [flow.open(voice, is_streamed=True) for voice in voices]
+    mels: list[list[Tensor]] = [[] for _ in states]
+    convs = 10 * 2 * 2 * 30 * 32 * 4  # a stream's, and a prompt's, beside keys and values
+    begin = 0
+    for end in (*piece_ends(flow, voices[0], 33, (2, 1, 1, 1)), 33):
+        for state in states:
+            is_final = end == 33
+            state.feed(tokens[begin : end + AHEAD * (not is_final)], is_final=is_final)
+        while states[0].num_steps_left:
+            flow.step(states)
+        assert flow.prompts.num_bytes <= prompts
+        for state, mel in zip(states, mels, strict=True):
+            mel.append(state.take())
+        # What others let go of during the piece may have become a stream's alone.
+        kept = sum(state.num_bytes for state in states)
+        assert kept <= bound + 16 * (2 * convs + 20 * frame * bool(num_prompt))
+        begin = end
+    for voice, mel in zip(voices, mels, strict=True):
+        wanted = plain.render(voice, torch.tensor(tokens), is_streamed=True, is_final=True)
+        near(torch.cat(mel), wanted)
+    assert sum(state.num_bytes for state in states) == 0
+
+
 # --- precision
 
 

@@ -15,18 +15,18 @@ import torch
 from torch import Tensor
 
 from kouji.errors import ConfigError
+from kouji.models.cosyvoice.acoustic.cache_room import CacheRoom, cache_bounds
 from kouji.models.cosyvoice.acoustic.dit_state import DitState
-from kouji.models.cosyvoice.acoustic.flow_cache import CacheShape, FrameCache, KeptPrompts
+from kouji.models.cosyvoice.acoustic.flow_cache import CacheShape, FrameCache
 from kouji.models.cosyvoice.acoustic.flow_piece import check_voice
 from kouji.models.cosyvoice.acoustic.flow_solver import euler_steps, guided
+from kouji.models.cosyvoice.acoustic.kept_prompts import KeptPrompts
 from kouji.models.cosyvoice.acoustic.packed_dit import BRANCHES, PackedDiT
 from kouji.models.cosyvoice.acoustic.plain_flow import PlainFlow
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
 from kouji.models.cosyvoice.config import DiTConfig, FlowConfig
 from kouji.models.precision import Precision
 
-GIB = 2**30
-CPU_PROMPT_BYTES, GPU_PROMPT_BYTES = 1 * GIB, 8 * GIB  # 4 and 30 voices of 3 s in 16 bit
 FLOW_PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -41,6 +41,7 @@ class DitFlow:
         *,
         precision: Precision = "float32",
         device: torch.device | str = "cpu",
+        cache_bytes: int | None = None,
         prompt_bytes: int | None = None,
         compile_renderer: Callable[[Any], Any] | None = None,
     ) -> None:
@@ -48,7 +49,8 @@ class DitFlow:
 
         state:        what `flow.pt` holds
         identity:     family and hash of the weights
-        prompt_bytes: for prompts kept by voice; None: by device
+        cache_bytes:  bound on what all streams keep together; None: by device
+        prompt_bytes: bound on prompts kept by voice; None: by device
         compile_renderer: turns a pure function of tensors into a faster one, on a GPU
 
         raises: ModelError for tensors that do not fit, ConfigError for another precision
@@ -67,8 +69,11 @@ class DitFlow:
                 plain.decoder.estimator, times, precision, self.device, compile_renderer
             )
         self.cache_shape = _cache_shape(config, precision, self.device)
-        usual = CPU_PROMPT_BYTES if self.device.type == "cpu" else GPU_PROMPT_BYTES
-        self.prompts = KeptPrompts(usual if prompt_bytes is None else prompt_bytes)
+        usual = cache_bounds(self.device)
+        self.room = CacheRoom(usual.streams if cache_bytes is None else cache_bytes)
+        self.prompts: KeptPrompts[FrameCache] = KeptPrompts(
+            usual.prompts if prompt_bytes is None else prompt_bytes
+        )
 
     @property
     def num_bytes(self) -> int:
@@ -93,7 +98,9 @@ class DitFlow:
         raises: ModelError for a voice of another model
         """
         check_voice(voice, self.config)
-        return DitState(self, voice, is_streamed=is_streamed, manner=manner, num_tokens=num_tokens)
+        state = DitState(self, voice, is_streamed=is_streamed, manner=manner, num_tokens=num_tokens)
+        self.room.add(state)
+        return state
 
     @torch.inference_mode()
     def step(self, states: Sequence[DitState]) -> None:

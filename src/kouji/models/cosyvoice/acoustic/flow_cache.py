@@ -1,4 +1,4 @@
-"""What a stream keeps of frames it has rendered, and what all streams of a voice share.
+"""What a stream keeps of frames it has rendered, or all streams of a voice of their prompt.
 
 Under the causal mask a frame never changes after it was rendered, so its keys and values, by Euler
 step and layer, are all that later frames need of it, besides the frames that two convolutions look
@@ -8,8 +8,7 @@ back on. At the official sizes that is 1.8 MB a frame in 16 bit: 10 steps, 22 la
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -50,11 +49,25 @@ class FrameCache:
         kept = [*self._steps, *(conv for convs in self.convs for conv in convs or ())]
         return sum(tensor.nbytes for tensor in kept if tensor is not None)
 
+    @property
+    def bytes_due(self) -> int:
+        """Memory of keys and values once all its frames have come."""
+        return self.bytes_of(self.num_frames)
+
+    def bytes_of(self, num_frames: int) -> int:
+        """The same with room for so many frames."""
+        return num_frames * self.shape.frame_bytes
+
+    def grown(self, num_frames: int) -> int:
+        """Frames to reserve so that this need not be done for every piece that follows."""
+        if num_frames <= self.num_frames:
+            return self.num_frames
+        return min(max(num_frames, 2 * self.num_frames), self.max_frames)
+
     def reserve(self, num_frames: int) -> None:
         """Make room for so many frames in all."""
         assert num_frames <= self.max_frames
-        if num_frames > self.num_frames:
-            self.num_frames = min(max(num_frames, 2 * self.num_frames), self.max_frames)
+        self.num_frames = max(num_frames, self.num_frames)
 
     def write(self, step: int, layer: int, both: Tensor, begin: int) -> None:
         """Put keys and values of frames from `begin` on; writing them again does no harm.
@@ -81,37 +94,3 @@ class FrameCache:
             wider[:, :, :, : room.shape[3]] = room
         self._steps[step] = wider
         return wider
-
-
-@dataclass
-class KeptPrompts:
-    """Caches of prompts by voice, the least recently used given up first."""
-
-    max_bytes: int
-    _prompts: OrderedDict[str, FrameCache] = field(default_factory=OrderedDict)
-
-    @property
-    def num_bytes(self) -> int:
-        return sum(prompt.num_bytes for prompt in self._prompts.values())
-
-    def get(self, key: str) -> FrameCache | None:
-        """A prompt that is complete; not to be written to."""
-        prompt = self._prompts.get(key)
-        if prompt is not None:
-            self._prompts.move_to_end(key)
-        return prompt
-
-    def put(self, key: str, prompt: FrameCache) -> FrameCache:
-        """Keep a complete prompt, if it fits; returns the one to use from now on."""
-        kept = self.get(key)
-        if kept is not None:
-            return kept
-        if prompt.num_bytes <= self.max_bytes:
-            self._prompts[key] = prompt
-        while self.num_bytes > self.max_bytes:
-            self._prompts.popitem(last=False)
-        return prompt
-
-    def holds(self, prompt: FrameCache | None) -> bool:
-        """True where somebody else counts its memory."""
-        return any(kept is prompt for kept in self._prompts.values())

@@ -12,12 +12,12 @@ CosyVoice 2 (arXiv 2412.10117).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
 from kouji.errors import ConfigError
+from kouji.models.cosyvoice.acoustic.cache_room import CacheRoom, cache_bounds
 from kouji.models.cosyvoice.acoustic.flow_solver import euler_steps, guided
 from kouji.models.cosyvoice.acoustic.kept_prompts import KeptPrompts
 from kouji.models.cosyvoice.acoustic.packed_conformer import PackedConformer
@@ -30,9 +30,6 @@ from kouji.models.cosyvoice.files.keys import expected_flow, require_tensors
 from kouji.models.layers.packed_linear import LinearPrecision
 
 PRECISIONS: tuple[LinearPrecision, ...] = ("float32", "bfloat16", "float16")
-CPU_CACHE_BYTES = 8 << 30  # over a minute of speech in bfloat16
-GPU_CACHE_SHARE = 4  # of a card's memory a quarter
-CPU_PROMPT_BYTES, GPU_PROMPT_BYTES = 2 << 30, 8 << 30  # 6 and 24 voices of 3.5 s in bfloat16
 
 
 class UNetFlow:
@@ -65,16 +62,16 @@ class UNetFlow:
         assert isinstance(config.estimator, UNetConfig)
         self.config, self.identity, self.precision = config, identity, precision
         self.device = torch.device(device)
-        self.cache_bytes = _usual_cache(self.device) if cache_bytes is None else cache_bytes
+        usual = cache_bounds(self.device)
+        self.room = CacheRoom(usual.streams if cache_bytes is None else cache_bytes)
         self.steps = euler_steps(config.num_steps)
         times = [step.time for step in self.steps]
         place = str(self.device)
         self.encoder = PackedConformer(config, state, precision, place)
         self.estimator = PackedUNet(config.estimator, state, times, precision, place)
-        usual = CPU_PROMPT_BYTES if self.device.type == "cpu" else GPU_PROMPT_BYTES
-        room = usual if prompt_bytes is None else prompt_bytes
-        self.prompts: KeptPrompts[Past] = KeptPrompts(room)
-        self._states: WeakSet[UNetState] = WeakSet()
+        self.prompts: KeptPrompts[Past] = KeptPrompts(
+            usual.prompts if prompt_bytes is None else prompt_bytes
+        )
 
     @property
     def num_bytes(self) -> int:
@@ -99,7 +96,7 @@ class UNetFlow:
         """Begin a segment; see `flow.Flow.open`. Caches grow with the pieces, unasked."""
         del num_tokens
         state = UNetState(self, voice, is_streamed=is_streamed, manner=manner)
-        self._states.add(state)
+        self.room.add(state)
         return state
 
     @torch.inference_mode()
@@ -116,15 +113,3 @@ class UNetFlow:
             told, free = v
             width = self.steps[work.step].width
             state.advance(width * guided(told, free, self.config.cfg_rate), cache)
-
-    def has_room(self, state: UNetState, num_frames: int) -> bool:
-        """True if this stream may keep so many frames."""
-        others = sum(other.bytes_due for other in self._states if other is not state)
-        return others + num_frames * self.bytes_per_frame <= self.cache_bytes
-
-
-def _usual_cache(device: torch.device) -> int:
-    if device.type != "cuda":
-        return CPU_CACHE_BYTES
-    memory: int = torch.cuda.get_device_properties(device).total_memory
-    return memory // GPU_CACHE_SHARE

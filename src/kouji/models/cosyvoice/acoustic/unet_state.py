@@ -135,8 +135,11 @@ class UNetState:
 
     @property
     def bytes_due(self) -> int:
-        """Memory of its caches once the piece is solved, the prompt's included."""
-        return self._num_kept * FRAMES_PER_TOKEN * self.flow.bytes_per_frame
+        """See `cache_room.Stream`; the prompt counts in full."""
+        return self._bytes_of(self._num_kept)
+
+    def _bytes_of(self, num_tokens: int) -> int:
+        return num_tokens * FRAMES_PER_TOKEN * self.flow.bytes_per_frame
 
     @property
     def _num_kept(self) -> int:
@@ -193,7 +196,7 @@ class UNetState:
             work = [self._solve(Past(), settled, ahead, 0, chunk, keeps=True)]
             past = Past(work[0].encoder or EncoderCache())
         past = past or Past()
-        keeps = not piece.is_final and flow.has_room(self, FRAMES_PER_TOKEN * len(tokens))
+        keeps = not piece.is_final and flow.room.holds(self, self._bytes_of(len(tokens)))
         work.append(self._solve(past, tokens, piece.ahead, num_known, chunk, keeps=keeps))
         return work, prompt
 
