@@ -21,6 +21,12 @@ LOOKAHEAD_TOKENS = 3  # the flow sees so many tokens past the one it renders
 CHUNK_TOKENS = 25  # of the flow's causal mask, counted from the beginning of the prompt
 MAX_PROMPT_SECONDS = 30.0
 NOISE_FRAMES = 15_000  # of the fixed noise: prompt and speech of a segment, 300 s
+_SILENT_TOKENS = frozenset({1, 2, 28, 29, 55, 248, 494, 2241, 2242, 2322, 2323})  # of version 3
+
+
+def silent_tokens(version: Version) -> frozenset[int]:
+    """Speech tokens that sound like silence, as the official code lists them."""
+    return _SILENT_TOKENS if version == "cosyvoice3" else frozenset()
 
 
 @dataclass(frozen=True)

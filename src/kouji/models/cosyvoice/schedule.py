@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kouji.models.cosyvoice.conditioning import Manner
-from kouji.models.cosyvoice.config import FlowConfig, Version
+from kouji.models.cosyvoice.config import FlowConfig, Version, silent_tokens
 
 MAX_HOP_CHUNKS = 4  # the official code's: 100 tokens, four seconds
 HOP_GROWTH = 2
 LEAST_FIRST_TOKENS = 12  # half a second, of which the vocoder keeps a third until more comes
 
-# Tokens that sound like silence, and how many of a run are heard; of version 3, from its code.
-SILENT_TOKENS = frozenset({1, 2, 28, 29, 55, 248, 494, 2241, 2242, 2322, 2323})
-MAX_SILENT_RUN = 5
+MAX_SILENT_RUN = 5  # tokens that are heard of a silence
 
 
 class Piece(NamedTuple):
@@ -69,11 +67,9 @@ class Schedule:
 
 def heard_tokens(tokens: Sequence[int], version: Version) -> list[int]:
     """Tokens without the rest of long silences; what is cut off a beginning never changes."""
-    if version != "cosyvoice3":
-        return list(tokens)
-    heard, num_silent = [], 0
+    heard, num_silent, silent = [], 0, silent_tokens(version)
     for token in tokens:
-        num_silent = num_silent + 1 if token in SILENT_TOKENS else 0
+        num_silent = num_silent + 1 if token in silent else 0
         if num_silent <= MAX_SILENT_RUN:
             heard.append(token)
     return heard

@@ -25,7 +25,7 @@ from kouji.models.gpt_sovits.packed_block import EmbeddedPrefix, PackedBlock
 from kouji.models.gpt_sovits.prompts import PromptInputs, make_prompt
 from kouji.models.gpt_sovits.t2s import T2S, sinusoids
 from kouji.models.layers.attention import SHAPE_STEP, plan_step
-from kouji.models.layers.kv_cache import CacheLayout, SlotCache
+from kouji.models.layers.kv_cache import CacheLayout, SlotCache, cache_dtype
 from kouji.models.layers.packed_linear import LinearPrecision, PackedLinear
 from kouji.models.stages import Prompt
 
@@ -72,7 +72,7 @@ class T2SDecoder:
             num_layers=config.num_layers,
             num_heads=config.num_heads,
             head_width=config.hidden // config.num_heads,
-            dtype=_cache_dtype(precision, is_strips),
+            dtype=cache_dtype(precision, is_strips),
             device=self.device,
             is_strips=is_strips,
         )
@@ -177,10 +177,3 @@ class T2SDecoder:
         if len(self._voices) > KEPT_VOICES:
             self._voices.popitem(last=False)
         return kept
-
-
-def _cache_dtype(precision: LinearPrecision, is_strips: bool) -> torch.dtype:
-    """Keys and values: on CPUs float16 beside bfloat16, for it is as small and three bits finer."""
-    if precision == "float32":
-        return torch.float32
-    return torch.float16 if is_strips or precision != "bfloat16" else torch.bfloat16

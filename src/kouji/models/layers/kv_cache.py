@@ -15,8 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kouji.models.layers.packed_linear import LinearPrecision
+
 ALIGNMENT = 64  # bytes; what torch gives its own tensors
 STRIP = 128  # positions; 64 costs more look-ups, 256 reads more stale positions: measured equal
+
+
+def cache_dtype(precision: LinearPrecision, is_strips: bool) -> torch.dtype:
+    """Keys and values: on CPUs float16 beside bfloat16, for it is as small and three bits finer.
+
+    precision: of the decoder's weights
+    is_strips: as of `CacheLayout`
+    """
+    if precision == "float32":
+        return torch.float32
+    return torch.float16 if is_strips or precision != "bfloat16" else torch.bfloat16
 
 
 @dataclass(frozen=True)

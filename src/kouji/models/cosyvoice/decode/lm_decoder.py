@@ -26,18 +26,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kouji.models.cosyvoice.conditioning import Conditioning, LMPart, LMPiece, TextSegment
-from kouji.models.cosyvoice.config import TOKEN_RATE_HZ
+from kouji.models.cosyvoice.config import TOKEN_RATE_HZ, silent_tokens
 from kouji.models.cosyvoice.decode.bistream import LiveSegment, live_prompt
 from kouji.models.cosyvoice.decode.lm import SpeechLM
 from kouji.models.cosyvoice.decode.lm_block import PackedBlock, PackedNorm, Span, rotations
 from kouji.models.cosyvoice.decode.lm_prompts import LMInputs, make_prompt
 from kouji.models.layers.attention import SHAPE_STEP, plan_step
-from kouji.models.layers.kv_cache import CacheLayout, KeptPrefix, SlotCache
+from kouji.models.layers.kv_cache import CacheLayout, KeptPrefix, SlotCache, cache_dtype
 from kouji.models.layers.packed_linear import LinearPrecision, PackedLinear, can_pack_half
 from kouji.models.stages import Prompt
 
 MAX_POSITIONS = 32_768  # what the body was trained for; a table, its address may be recorded
-SILENT_TOKENS = frozenset({1, 2, 28, 29, 55, 248, 494, 2241, 2242, 2322, 2323})  # of version 3
 KEPT_BYTES = 64 << 20  # of beginnings, about 1 MB each: instructions, transcripts
 WORTH_KEEPING = 8  # positions
 FEW_STEP = 8  # as `SHAPE_STEP`, where a few words are read in the middle of a row
@@ -66,7 +65,7 @@ class LMDecoder:
         self.vocabulary, self.eos = config.vocabulary, config.first_stop
         self.stops_on_argmax = False
         self.token_rate_hz = float(TOKEN_RATE_HZ)
-        self.silent_tokens = SILENT_TOKENS if config.version == "cosyvoice3" else frozenset()
+        self.silent_tokens = silent_tokens(config.version)
         self._layers = [PackedBlock(block, precision, self.device) for block in network.blocks]
         self._norm = PackedNorm(network.body.norm, self.device)
         head = network.llm_decoder
@@ -87,7 +86,7 @@ class LMDecoder:
             num_layers=config.num_layers,
             num_heads=config.num_kv_heads,
             head_width=width,
-            dtype=_cache_dtype(precision, is_strips),
+            dtype=cache_dtype(precision, is_strips),
             device=self.device,
             is_strips=is_strips,
         )
@@ -238,10 +237,3 @@ def _head_precision(precision: LinearPrecision, device: torch.device) -> LinearP
     """The head as exact as can be had for little: float16 weights under float32 numbers."""
     is_half = precision != "float32" and device.type == "cpu" and can_pack_half()
     return "float16" if is_half else "float32"
-
-
-def _cache_dtype(precision: LinearPrecision, is_strips: bool) -> torch.dtype:
-    """Keys and values: on CPUs float16 beside bfloat16, for it is as small and three bits finer."""
-    if precision == "float32":
-        return torch.float32
-    return torch.float16 if is_strips or precision != "bfloat16" else torch.bfloat16
