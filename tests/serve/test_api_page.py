@@ -6,12 +6,15 @@ import re
 import shutil
 import warnings
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from live_server import Live
 
-from kouji.serve.routes.speech_body import SpeechBody
+from kouji.serve.routes.speech_body import Language, SpeechBody
 from kouji.serve.routes.speech_socket import MESSAGES
+from kouji.serve.routes.voices import NewVoiceBody
+from kouji.types import LANGUAGE_MODES, LANGUAGES
 from kouji.voices.sample import sample_path
 
 
@@ -46,3 +49,12 @@ def test_every_field_and_message_is_on_the_page(root_dir: Path) -> None:
     page = (root_dir / "docs" / "api.md").read_text("utf-8")
     for name in (*SpeechBody.model_fields, *MESSAGES):
         assert f"`{name}`" in page, name
+
+
+def test_every_language_of_every_family_may_be_asked_for(root_dir: Path) -> None:
+    assert get_args(Language) == LANGUAGE_MODES
+    for language in LANGUAGES:
+        assert NewVoiceBody(name="a", language=language).language == language  # type: ignore[arg-type]
+    page = (root_dir / "docs" / "api.md").read_text("utf-8")
+    line = next(line for line in page.splitlines() if line.startswith("| `language` |"))
+    assert all(f"`{language}`" in line for language in LANGUAGES)

@@ -79,7 +79,8 @@ def say(
         str | None,
         typer.Option(
             help="zh or en where the text alone does not tell (digits). GPT-SoVITS: also "
-            "ja, ko, yue, auto, auto_yue, all_zh, all_ja, all_ko, all_yue."
+            "ja, ko, yue, auto, auto_yue, all_zh, all_ja, all_ko, all_yue. CosyVoice: also "
+            "ja, ko, yue, de, es, fr, it, ru."
         ),
     ] = None,
     transcript: Annotated[

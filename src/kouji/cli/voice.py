@@ -29,7 +29,7 @@ def add(
     recording: Annotated[Path, typer.Argument(help="Speech of one person, best 3 to 30 s.")],
     transcript: Annotated[str | None, typer.Option(help="What is said in it.")] = None,
     language: Annotated[
-        str | None, typer.Option(help="Of the transcript: zh, en; ja, ko, yue for GPT-SoVITS.")
+        str | None, typer.Option(help="Of the transcript: zh, en, ja, ko, yue, de, es, fr, it, ru.")
     ] = None,
     also: Annotated[
         list[Path] | None,

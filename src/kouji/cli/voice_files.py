@@ -36,7 +36,9 @@ def import_voices(
     name: Annotated[
         str | None, typer.Option(help="What to call the voice, where one is taken.")
     ] = None,
-    language: Annotated[str | None, typer.Option(help="Of the speakers: zh, en, ja, ko.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Of the speakers: zh, en, ja, ko, yue, de, es, fr, it, ru.")
+    ] = None,
     consent_file: consents.ConsentFile = None,
     attest: consents.Attest = False,
     who: consents.Who = None,

@@ -20,7 +20,8 @@ from kouji.serve.ui.picture import recording_png, spectrogram_png
 from kouji.serve.ui.ranges import ranged
 from kouji.serve.ui.runs import Runs, read_curves
 from kouji.serve.ui.words import language_of, word
-from kouji.types import Audio
+from kouji.text.style_words import DIALECTS
+from kouji.types import LANGUAGES, Audio
 
 UI = Path(wording.__file__).parent
 
@@ -48,6 +49,13 @@ def test_every_word_that_is_asked_for_exists_and_none_is_left_over() -> None:
     assert left == []
     for name in re.findall(r'\bsay\("([\w.]+)"', script):
         assert f"js.{name}" in wording.WORDS, name
+
+
+def test_every_language_and_dialect_that_is_listed_has_its_word() -> None:
+    for name in ("auto", *LANGUAGES):
+        assert f"language.{name}" in wording.WORDS, name
+    for name in DIALECTS:
+        assert f"dialect.{name}" in wording.WORDS, name
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ MAX_INPUT_CHARACTERS = 100_000_000  # the operator's limit is far below, and ans
 Format = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Language = Literal[
-    "zh", "en", "ja", "ko", "yue",
+    "zh", "en", "ja", "ko", "yue", "de", "es", "fr", "it", "ru",
     "auto", "auto_yue", "all_zh", "all_ja", "all_ko", "all_yue",
 ]  # fmt: skip
 

@@ -83,7 +83,7 @@ class NewVoiceBody(BaseModel):
     consent: Annotated[str | None, Field(min_length=1, max_length=100)] = None
     attestation: Annotated[str | None, Field(max_length=200)] = None
     transcript: Annotated[str | None, Field(max_length=MAX_TRANSCRIPT_CHARACTERS)] = None
-    language: Literal["zh", "en", "ja", "ko", "yue"] | None = None
+    language: Literal["zh", "en", "ja", "ko", "yue", "de", "es", "fr", "it", "ru"] | None = None
 
 
 @router.get("", responses=READ_ERRORS)

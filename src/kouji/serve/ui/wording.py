@@ -75,6 +75,11 @@ WORDS: dict[str, tuple[str, str]] = {
     "language.ja": ("Japanese", "日文"),
     "language.ko": ("Korean", "韩文"),
     "language.yue": ("Cantonese", "粤语"),
+    "language.de": ("German", "德文"),
+    "language.es": ("Spanish", "西班牙文"),
+    "language.fr": ("French", "法文"),
+    "language.it": ("Italian", "意大利文"),
+    "language.ru": ("Russian", "俄文"),
     "dialect.none": ("None", "无"),
     # voices
     "voices.record": ("A recording", "录音"),
