@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import numpy as np
 import pytest
 import requests
+import soundfile
 from live_server import Live, Running
-from two_families import open_mini, recording
+from tiny_cosyvoice import make_tiny_cosyvoice
+from tiny_gpt_sovits import write_directory
+from two_families import open_mini, opener, recording
 
 from kouji.audio.watermark import detect
 from kouji.config import Settings
+from kouji.models.cosyvoice.conditioning import TextSegment
+from kouji.models.cosyvoice.text.front import Front
+from kouji.models.family import PreparedText
+from kouji.serve.models import ModelPool
 from kouji.serve.prompts import Spoken, read_instruct, read_prompt_text, read_text
 from kouji.types import Audio
 
@@ -180,3 +189,139 @@ def test_a_client_that_leaves_frees_its_seat(here: Live, client: httpx.Client) -
     _sound(_ask(client, "sft", tts_text=TEXT, spk_id="sample"))
     assert here.service.gate.num_inside == 0
     assert here.service.models.get().engine.stats().num_requests == 0
+
+
+# --- where CosyVoice itself is loaded, behind two other families
+
+
+@pytest.fixture(scope="module")
+def all_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """mini is the default, a GPT-SoVITS and a CosyVoice 3 stand beside it."""
+    root = tmp_path_factory.mktemp("families")
+    folder = make_tiny_cosyvoice(root / "cosyvoice3")
+    open_both = opener(write_directory(root / "toy"))
+
+    def open_all(settings: Settings) -> ModelPool:
+        from kouji.api import load
+
+        two = open_both(settings)
+        engine = two._engine
+        third = load(str(folder), precision="float32", settings=settings, engine=engine)
+        models = {name: two.get(name) for name in two.names}
+        return ModelPool({**models, "cosyvoice3": third}, engine)
+
+    settings = Settings(home=root / "home", threads=1, serve_seats=4)
+    with Running(settings, open_all) as live:
+        yield live
+
+
+@pytest.fixture
+def full(all_three: Live) -> Iterator[httpx.Client]:
+    """A client of it."""
+    with all_three.client() as client:
+        yield client
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What CosyVoice was given since: mode, and all it reads."""
+    seen: list[tuple[str, str]] = []
+    prepare = Front.prepare
+
+    def listening(front: Front, *args: Any, **facts: Any) -> PreparedText:
+        prepared = prepare(front, *args, **facts)
+        payload = prepared.segments[0].payload
+        assert isinstance(payload, TextSegment)
+        decode = front.tokenizer.decode  # type: ignore[attr-defined]
+        words = decode(payload.prompt_text.tolist()) + "|" + decode(payload.text.tolist())
+        seen.append((payload.mode, words))
+        return prepared
+
+    monkeypatch.setattr(Front, "prepare", listening)
+    return seen
+
+
+def _warnings(answer: httpx.Response) -> str:
+    return unquote(answer.headers.get("X-Kouji-Warnings", ""))
+
+
+def _long_recording() -> bytes:
+    samples, rate = soundfile.read(io.BytesIO(recording()), dtype="float32")
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.tile(samples, 10), rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def test_every_route_is_a_mode_of_a_loaded_model(
+    full: httpx.Client, read: list[tuple[str, str]]
+) -> None:
+    prompt = "You are a helpful assistant.<|endofprompt|>"
+    for route, wav, form, mode, words in (
+        ("sft", None, {"spk_id": "sample"}, "zero_shot", "his letter"),
+        ("zero_shot", recording(), {"prompt_text": prompt + "你好。"}, "zero_shot", "你好。|"),
+        ("cross_lingual", recording(), {}, "cross_lingual", "今天天气"),
+        ("instruct", None, {"spk_id": "中文男", "instruct_text": "Theo is sad."},
+         "instruct", "Theo is sad."),
+        ("instruct2", recording(), {"instruct_text": "用四川话，兴奋一点<|endofprompt|>"},
+         "instruct", "请用四川话"),
+    ):  # fmt: skip
+        read.clear()
+        answer = _ask(full, route, wav, tts_text=TEXT, strict="true", **form)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["X-Kouji-Model"] == "cosyvoice3"
+        assert "X-Kouji-Model-Substitute" not in answer.headers
+        assert np.abs(np.frombuffer(answer.content, "<i2")).max() > 0
+        assert [each for each, _ in read] == [mode], route
+        assert words in read[0][1], route
+
+
+def test_without_a_transcript_the_voice_is_heard_across_languages(
+    full: httpx.Client, read: list[tuple[str, str]]
+) -> None:
+    """An empty field and none at all are the same to a form."""
+    for form in ({"prompt_text": ""}, {}):
+        answer = _ask(full, "zero_shot", recording(), tts_text=TEXT, **form)
+        assert answer.status_code == 200, answer.text
+        assert _warnings(answer).count("no transcript") == 1
+    assert [mode for mode, _ in read] == ["cross_lingual"] * 2
+
+
+def test_a_long_recording_whose_words_are_given_is_refused(full: httpx.Client) -> None:
+    long = _long_recording()
+    answer = _ask(full, "zero_shot", long, tts_text=TEXT, prompt_text="你好。")
+    assert answer.status_code == 400, answer.text
+    assert "too long for CosyVoice" in answer.json()["detail"]
+    assert "leave the transcript out" in answer.json()["detail"]
+    assert _ask(full, "cross_lingual", long, tts_text=TEXT).status_code == 200
+
+
+def test_words_that_a_cut_took_from_a_recording_are_told(client: httpx.Client) -> None:
+    answer = _ask(client, "zero_shot", _long_recording(), tts_text=TEXT, prompt_text="你好。")
+    assert "of the recording were kept" in _warnings(answer)
+
+
+def test_instructions_and_languages_of_openai_reach_the_model(
+    full: httpx.Client, read: list[tuple[str, str]]
+) -> None:
+    body = {"model": "cosyvoice", "input": TEXT, "voice": "sample", "response_format": "wav"}
+    asked = {"instructions": "say it like a pirate", "language": "de"}
+    answer = full.post("/v1/audio/speech", json={**body, **asked})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["X-Kouji-Model"] == "cosyvoice3"
+    assert read[0][0] == "instruct"
+    assert "say it like a pirate" in read[0][1]
+    wrong = full.post("/v1/audio/speech", json={**body, "input": "你[j][ie]"})
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "invalid_mark")
+    mini = full.post("/v1/audio/speech", json={**body, **asked, "model": "mini"})
+    assert mini.status_code == 400, "mini does not speak German"
+
+
+def test_speech_is_converted_by_the_family_that_can(full: httpx.Client) -> None:
+    files = {"file": ("a.wav", recording(1.1), "audio/wav")}
+    answer = full.post("/v1/audio/conversions", files=files, data={"voice": "sample"})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["X-Kouji-Model"] == "cosyvoice3"
+    refused = full.post(
+        "/v1/audio/conversions", files=files, data={"voice": "sample", "model": "mini"}
+    )
+    assert refused.status_code == 400

@@ -34,6 +34,7 @@ from kouji.serve.utterance import Facts, Utterance
 from kouji.serve.voicebook import VoiceBook
 from kouji.types import Audio
 from kouji.voices import Voice
+from kouji.voices.enroll import warn_of_transcript
 
 if TYPE_CHECKING:
     from kouji.models.family import Family
@@ -259,10 +260,12 @@ class Service:
         """Everything up to the engine's queue; runs in a thread."""
         from kouji.speaking import SpeakOptions
 
-        voice = call.voice
+        voice, heard = call.voice, None
         if isinstance(voice, InlineReference):
             voice = self.references.voice(voice, caller)
+            heard = warn_of_transcript(voice)
         style, warnings = _style(call, chosen.tts.family)
+        warnings = (heard, *warnings) if heard else warnings
         left = self.settings.request_seconds - (time.monotonic() - began)
         options = replace(
             call.options or SpeakOptions(), client=caller.id, deadline_seconds=max(0.001, left)

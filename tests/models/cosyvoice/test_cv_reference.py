@@ -42,6 +42,14 @@ def test_what_fits_is_taken_as_it_is(seconds: float, has_transcript: bool) -> No
     assert choose_prompt(audio, has_transcript=has_transcript) is audio
 
 
+def test_words_of_more_than_30_seconds_are_refused_where_the_recording_was_cut_before() -> None:
+    cut = hum(9.0)
+    with pytest.raises(ReferenceRefused, match="40"):
+        choose_prompt(cut, has_transcript=True, recorded_seconds=40.0)
+    assert choose_prompt(cut, has_transcript=False, recorded_seconds=40.0) is cut
+    assert choose_prompt(cut, has_transcript=True, recorded_seconds=30.0) is cut
+
+
 def test_more_than_30_seconds_with_words_is_refused_with_the_seconds() -> None:
     with pytest.raises(ReferenceRefused) as caught:
         choose_prompt(hum(30.01), has_transcript=True)

@@ -232,7 +232,11 @@ class CosyVoiceFamily:
 
         raises: ReferenceRefused for one that is too short or too long
         """
-        prompt = choose_prompt(voice.reference, has_transcript=bool(voice.transcript))
+        prompt = choose_prompt(
+            voice.reference,
+            has_transcript=bool(voice.transcript),
+            recorded_seconds=float(voice.report.get("duration") or 0.0),
+        )
         return hearing.condition(prompt, self._hearing())
 
     def pack(self, conditioning: Conditioning) -> dict[str, NDArray[Any]]:

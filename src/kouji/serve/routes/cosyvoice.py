@@ -79,10 +79,10 @@ async def inference_zero_shot(
     caller: Asking,
     wishes: Wished,
     tts_text: Text,
-    prompt_text: Prose,
     prompt_wav: Recording,
+    prompt_text: Prose = "",
 ) -> Response:
-    """Speak in the voice of a recording whose words are given."""
+    """Speak in the voice of a recording whose words are given; without them as cross-lingual."""
     transcript, manner = read_prompt_text(prompt_text)
     voice = await _reference(service_of(request), prompt_wav, transcript)
     return await _speak(request, caller, tts_text, voice, manner, wishes)

@@ -24,16 +24,20 @@ MAX_SOURCE_SECONDS = 3600.0
 FULL_RATE = 16_000  # Hz; below it the tokenizer misses what it was trained to hear
 
 
-def choose_prompt(reference: Audio, *, has_transcript: bool) -> Audio:
+def choose_prompt(
+    reference: Audio, *, has_transcript: bool, recorded_seconds: float = 0.0
+) -> Audio:
     """The part of a reference that is given to the networks: all of it, if it may be.
 
-    has_transcript: its words must stay whole; without one a recording that is too long is cut to
-                    its best part, from pause to pause
+    has_transcript:   its words must stay whole; without one a recording that is too long is cut
+                      to its best part, from pause to pause
+    recorded_seconds: of the recording that the reference was cut from before, if it was
     raises: ReferenceRefused (too_short, too_long, silent) with the seconds and what to do
     """
     limit = MAX_PROMPT_SECONDS if has_transcript else MAX_CUT_SECONDS
-    if reference.duration > limit:
-        raise _wrong_length("long", reference.duration, limit, has_transcript)
+    seconds = max(reference.duration, recorded_seconds if has_transcript else 0.0)
+    if seconds > limit:
+        raise _wrong_length("long", seconds, limit, has_transcript)
     if reference.duration < MIN_PROMPT_SECONDS:
         raise _wrong_length("short", reference.duration, limit, has_transcript)
     refuse_silence(reference)
