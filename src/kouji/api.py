@@ -101,6 +101,7 @@ def load(
         weights_bytes=round(settings.weights_gb * 1e9),
         is_compat=settings.cosyvoice_compat,
         compile_renderer=_compile_renderer,
+        memory_of=_total_memory,
     )
     release_team()
     return TTS(family, settings, engine)
@@ -111,6 +112,13 @@ def _compile_renderer(device: str) -> Callable[[Any], Any]:
     from kouji.engine.device import open_device
 
     return open_device(device).compile_renderer
+
+
+def _total_memory(device: str) -> int:
+    """Bytes a device has for this process, by its name."""
+    from kouji.engine.device import open_device
+
+    return open_device(device).total_memory
 
 
 class _Heard(NamedTuple):

@@ -37,6 +37,7 @@ def open_family(
     weights_bytes: int = DEFAULT_WEIGHTS_BYTES,
     is_compat: bool = False,
     compile_renderer: Callable[[str], Callable[[Any], Any]] | None = None,
+    memory_of: Callable[[str], int] | None = None,
 ) -> Family:
     """Load a family; arguments as `kouji.load`.
 
@@ -44,6 +45,7 @@ def open_family(
     weights_bytes: kept in memory at most where voices bring weights of their own
     is_compat: CosyVoice exactly as its official code, oddities included
     compile_renderer: of a device by its name: makes a pure function of tensors faster
+    memory_of: of a device by its name: bytes it has, for what streams keep
     raises: UsageError for an unknown name, ModelError for damaged files, ConfigError
     """
     folder = _folder_of(model, home)
@@ -74,6 +76,7 @@ def open_family(
             device=str(device),
             is_compat=is_compat,
             compile_renderer=compile_renderer(str(device)) if compile_renderer else None,
+            device_bytes=memory_of(str(device)) if memory_of else None,
         )
     from kouji.models.gpt_sovits.family import open_gpt_sovits
 

@@ -194,3 +194,22 @@ def test_the_weights_of_reinforcement_learning_take_the_place(tmp_path: Path) ->
         first = usual.identity
     with load(str(folder / "llm.rl.pt"), settings=settings) as learned:
         assert learned.identity != first
+
+
+def test_what_streams_keep_is_a_share_of_the_machine(
+    tts: TTS, folder: Path, tmp_path: Path, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a machine with next to no memory nothing is kept, and speech is the same."""
+    monkeypatch.setattr("kouji.api._total_memory", lambda device: {"cpu": 1 << 20}[device])
+    settings, text = Settings(home=tmp_path, device="cpu"), "Good night, my dear old friend."
+    with load(str(folder), precision="float32", settings=settings) as small:
+        with small.family.hold(voice) as model:
+            flow = model.renderer.flow
+            assert (flow.room.max_bytes, flow.prompts.max_bytes) == (1 << 18, 1 << 16)
+        made, wanted = (
+            [chunk.samples for chunk in way.stream(text, voice, seed=3, options=OPTIONS)]
+            for way in (small, tts)
+        )
+        assert len(made) > 2
+        np.testing.assert_allclose(np.concatenate(made), np.concatenate(wanted), atol=2e-3)
+        assert flow.prompts.num_bytes == 0

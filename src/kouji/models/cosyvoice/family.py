@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from kouji.errors import VoiceError
+from kouji.models.cosyvoice.acoustic.cache_room import cache_bounds
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
 from kouji.models.cosyvoice.config import SAMPLE_RATE, CosyVoiceConfig, FlowConfig, HiftConfig
 from kouji.models.cosyvoice.decode.bistream import LiveSegment, LiveText
@@ -73,19 +74,21 @@ class CosyVoiceFamily:
         device: str,
         is_compat: bool = False,
         compile_renderer: Callable[[Any], Any] | None = None,
+        device_bytes: int | None = None,
     ) -> None:
         """Take over a model directory.
 
         decode, render:   number formats of language model and flow
         is_compat:        texts and ends of streams exactly as in the official code
         compile_renderer: turns a pure function of tensors into a faster one, on a GPU
+        device_bytes:     the device's memory, of which streams keep a share; None: as `make_flow`
         """
         self._parts, self.version = parts, parts.version
         self.config: CosyVoiceConfig = parts.config
         self.precision: str = decode
         self.device, self._decode, self._render = device, decode, render
         self.manner = Manner("official" if is_compat else "causal")
-        self._compile_renderer = compile_renderer
+        self._compile_renderer, self._device_bytes = compile_renderer, device_bytes
         self.sampling = sampling_options(self.config)
         tokenizer = CosyTokenizer(parts.tokenizer, parts.version)
         self._fronts = {
@@ -149,6 +152,7 @@ class CosyVoiceFamily:
             precision=self._render,
             device=self.device,
             compile_renderer=self._compile_renderer,
+            device_bytes=self._device_bytes,
         )
         vocoder = make_vocoder(
             config.hift,
@@ -325,8 +329,13 @@ def make_flow(
     precision: Precision,
     device: str,
     compile_renderer: Callable[[Any], Any] | None = None,
+    device_bytes: int | None = None,
 ) -> Flow:
-    """The flow of either version."""
+    """The flow of either version.
+
+    device_bytes: of the device's memory, see `cache_room.cache_bounds`
+    """
+    bounds = cache_bounds(torch.device(device), device_bytes)
     if config.version == "cosyvoice3":
         from kouji.models.cosyvoice.acoustic.dit_flow import DitFlow
 
@@ -336,11 +345,21 @@ def make_flow(
             identity,
             precision=precision,
             device=device,
+            cache_bytes=bounds.streams,
+            prompt_bytes=bounds.prompts,
             compile_renderer=compile_renderer,
         )
     from kouji.models.cosyvoice.acoustic.unet_flow import UNetFlow
 
-    return UNetFlow(config, state, identity, precision=precision, device=device)
+    return UNetFlow(
+        config,
+        state,
+        identity,
+        precision=precision,
+        device=device,
+        cache_bytes=bounds.streams,
+        prompt_bytes=bounds.prompts,
+    )
 
 
 def make_vocoder(
@@ -364,6 +383,7 @@ def open_cosyvoice(
     device: str,
     is_compat: bool = False,
     compile_renderer: Callable[[Any], Any] | None = None,
+    device_bytes: int | None = None,
 ) -> CosyVoiceFamily:
     """Open a model directory; arguments as `CosyVoiceFamily`.
 
@@ -376,4 +396,5 @@ def open_cosyvoice(
         device=device,
         is_compat=is_compat,
         compile_renderer=compile_renderer,
+        device_bytes=device_bytes,
     )
