@@ -15,11 +15,14 @@ from kouji.errors import KoujiError, ModelError, UsageError
 from kouji.models.cosyvoice.config import CosyVoiceConfig, Version
 from kouji.models.cosyvoice.files.keys import Kind
 from kouji.models.cosyvoice.files.model_yaml import QWEN_FOLDER, YAMLS, find_yaml, read_config
+from kouji.models.cosyvoice.files.onnx_header import CAMPPLUS, SPEECH_TOKENIZER, require_ports
 from kouji.models.cosyvoice.files.weights import read_state, require_keys, tell_kind
+from kouji.models.cosyvoice.text.tokenizer import CosyTokenizer
 
 LLM, RL_LLM, FLOW, HIFT = "llm.pt", "llm.rl.pt", "flow.pt", "hift.pt"
 SPEAKER_ENCODER, SAVED_SPEAKERS = "campplus.onnx", "spk2info.pt"
-QWEN_FILES = ("config.json", "vocab.json", "merges.txt")
+_MERGES = "merges.txt"
+QWEN_FILES = ("config.json", "vocab.json", _MERGES)
 _NOT_LLM = (FLOW, HIFT, SAVED_SPEAKERS)
 _HEAD_BYTES = 64
 
@@ -32,6 +35,7 @@ _NEEDED_FOR = {
     "campplus": "hearing who speaks",
     "tokenizer": "reading text",
 }
+_HEARING = {"speech_tokenizer": SPEECH_TOKENIZER, "campplus": CAMPPLUS}
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,8 @@ def find_parts(path: str | Path, *, prefers_rl: bool = False) -> Parts:
         )
     config = read_config(folder)
     files = {item.kind: item.path for item in findings if item.path}
+    for kind, ports in _HEARING.items():
+        require_ports(files[kind], ports)
     speakers = folder / SAVED_SPEAKERS
     return Parts(
         folder=folder,
@@ -268,9 +274,11 @@ def _fault(item: Finding) -> str:
 
 
 def _examine(item: Finding, config: CosyVoiceConfig | None) -> Finding:
-    """The finding, its tensors looked at."""
-    if not item.is_usable or item.path is None or item.kind not in ("llm", "flow", "hift"):
+    """The finding, its content looked at."""
+    if not item.is_usable or item.path is None:
         return item
+    if item.kind not in ("llm", "flow", "hift"):
+        return _examine_other(item, item.path, config)
     kind: Kind = "llm" if item.kind == "llm" else "flow" if item.kind == "flow" else "hift"
     try:
         state = read_state(item.path, kind)
@@ -282,6 +290,20 @@ def _examine(item: Finding, config: CosyVoiceConfig | None) -> Finding:
     formats = sorted({str(value.dtype).removeprefix("torch.") for value in state.values()})
     detail = f"{millions:.1f} M numbers, {'/'.join(formats)}"
     return Finding(item.kind, item.names, item.path, "", detail)
+
+
+def _examine_other(item: Finding, path: Path, config: CosyVoiceConfig | None) -> Finding:
+    """The finding of a network that hears, or of the text tokenizer."""
+    try:
+        if item.kind in _HEARING:
+            require_ports(path, _HEARING[item.kind])
+        elif config is not None and path.name == _MERGES:
+            CosyTokenizer(path.parent, config.version)
+    except ModelError as error:
+        return Finding(item.kind, item.names, path, str(error), item.detail)
+    except UsageError:  # what reads text is not installed; that is no fault of the folder
+        pass
+    return item
 
 
 def _examine_file(path: Path, config: CosyVoiceConfig | None) -> Finding:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,44 +19,21 @@ from torch import Tensor
 
 from kouji.errors import ModelError
 from kouji.models.cosyvoice.config import SPEAKER_WIDTH, TOKEN_RATE_HZ
-from kouji.models.cosyvoice.hearing.features import TOKENIZER_MELS
+from kouji.models.cosyvoice.files.onnx_header import (
+    CAMPPLUS,
+    CURE,
+    SPEECH_TOKENIZER,
+    Described,
+    Ports,
+)
 
 if TYPE_CHECKING:
     import onnxruntime
 
-FBANK_MELS = 80
 FRAME_RATE_HZ = 100  # of what both are given
 FRAMES_PER_TOKEN = FRAME_RATE_HZ // TOKEN_RATE_HZ
 _SPARE_TOKENS = 2  # by which exports round differently
 _ERRORS_ONLY = 3  # of onnxruntime's log
-_CURE = "take the file from the model's publisher again"
-
-
-@dataclass(frozen=True)
-class Port:
-    """What an input or output must be; None stands for any length."""
-
-    dtypes: tuple[str, ...]
-    shape: tuple[int | None, ...] | None = None
-
-    def fits(self, dtype: str, shape: Sequence[object] | None) -> bool:
-        """Whether a file's own description is this; a length it leaves open may be any."""
-        if dtype not in self.dtypes:
-            return False
-        if self.shape is None or shape is None:
-            return True
-        return len(shape) == len(self.shape) and all(
-            wanted is None or not isinstance(seen, int) or seen == wanted
-            for wanted, seen in zip(self.shape, shape, strict=True)
-        )
-
-    def __str__(self) -> str:
-        shape = "any shape" if self.shape is None else _shown(self.shape)
-        return f"{' or '.join(self.dtypes)} {shape}"
-
-
-_FLOAT, _INT32 = ("tensor(float)",), ("tensor(int32)",)
-_IDS = ("tensor(int32)", "tensor(int64)")
 
 
 class OnnxNetwork:
@@ -66,22 +42,18 @@ class OnnxNetwork:
     def __init__(
         self,
         path: Path,
-        label: str,
-        inputs: Sequence[Port],
-        output: Port,
+        ports: Ports,
         *,
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
         """Remember a file and what it must be.
 
-        label:   what the network is, for errors
-        output:  of its first output; others are not read
+        ports:   of its first output; others are not read
         device:  with `cuda` it runs there, where this onnxruntime can
         threads: None takes as many as torch has when it is opened
         """
-        self.path, self._label = path, label
-        self._inputs, self._output = tuple(inputs), output
+        self.path, self._ports, self._label = path, ports, ports.label
         self._device, self._threads = device, threads
         self._lock = threading.Lock()
         self._session: onnxruntime.InferenceSession | None = None
@@ -111,7 +83,7 @@ class OnnxNetwork:
             raise ModelError(
                 f"the {self._label} failed",
                 seen=f"{self.path.name}: {_in_one_line(error)}",
-                cure=_CURE,
+                cure=CURE,
             ) from error
         return np.asarray(output)
 
@@ -119,7 +91,7 @@ class OnnxNetwork:
         import onnxruntime
 
         if not self.path.is_file():
-            raise ModelError(f"the {self._label} is missing", seen=self.path, cure=_CURE)
+            raise ModelError(f"the {self._label} is missing", seen=self.path, cure=CURE)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads or torch.get_num_threads()
         options.inter_op_num_threads = 1
@@ -135,28 +107,15 @@ class OnnxNetwork:
                 f"cannot open the {self._label}",
                 seen=f"{self.path}: {_in_one_line(error)}",
                 allowed="a whole ONNX file",
-                cure=_CURE,
+                cure=CURE,
             ) from error
 
     def _check(self, session: onnxruntime.InferenceSession) -> None:
-        seen_inputs, seen_outputs = session.get_inputs(), session.get_outputs()
-        if len(seen_inputs) != len(self._inputs) or not seen_outputs:
-            raise self._misfit(
-                "inputs", f"{len(seen_inputs)}", f"{len(self._inputs)}, and an output"
-            )
-        ports = [*zip(seen_inputs, self._inputs, strict=True), (seen_outputs[0], self._output)]
-        for place, (seen, wanted) in enumerate(ports):
-            if not wanted.fits(seen.type, seen.shape):
-                what = f"input {place}" if place < len(self._inputs) else "output 0"
-                raise self._misfit(what, f"{seen.type} {_shown(seen.shape)}", str(wanted))
-
-    def _misfit(self, what: str, seen: str, allowed: str) -> ModelError:
-        return ModelError(
-            f"{self.path.name} is not the {self._label}",
-            seen=f"{what}: {seen}",
-            allowed=f"{what}: {allowed}",
-            cure=_CURE,
+        inputs, outputs = (
+            [Described(port.type, port.shape) for port in ports]
+            for ports in (session.get_inputs(), session.get_outputs())
         )
+        self._ports.require(self.path, inputs, outputs)
 
 
 class SpeechTokenizer:
@@ -169,9 +128,7 @@ class SpeechTokenizer:
         self.codebook = codebook
         self.network = OnnxNetwork(
             Path(path),
-            "speech tokenizer",
-            [Port(_FLOAT, (1, TOKENIZER_MELS, None)), Port(_INT32, (1,))],
-            Port(_IDS),
+            SPEECH_TOKENIZER,
             device=device,
             threads=threads,
         )
@@ -193,7 +150,7 @@ class SpeechTokenizer:
                 f"{name} speaks another rate of tokens",
                 seen=f"{len(ids)} for {num_frames / FRAME_RATE_HZ:g} s",
                 allowed=f"{TOKEN_RATE_HZ} a second",
-                cure=_CURE,
+                cure=CURE,
             )
         if len(ids) and not 0 <= ids.min() <= ids.max() < self.codebook:
             raise ModelError(
@@ -214,9 +171,7 @@ class CampPlus:
         """Arguments as `OnnxNetwork`."""
         self.network = OnnxNetwork(
             Path(path),
-            "speaker network CAM++",
-            [Port(_FLOAT, (1, None, FBANK_MELS))],
-            Port(_FLOAT, (1, SPEAKER_WIDTH)),
+            CAMPPLUS,
             device=device,
             threads=threads,
         )
@@ -236,7 +191,7 @@ class CampPlus:
                 f"{self.network.path.name} makes no voice of the reference",
                 seen=f"{vector.size} numbers, {finite} of them finite",
                 allowed=f"{SPEAKER_WIDTH} finite numbers",
-                cure=_CURE,
+                cure=CURE,
             )
         return torch.from_numpy(vector.astype(np.float32))
 
@@ -247,11 +202,6 @@ def _providers(device: str) -> list[str]:
     cpu, cuda = "CPUExecutionProvider", "CUDAExecutionProvider"
     is_there = device.startswith("cuda") and cuda in onnxruntime.get_available_providers()
     return [cuda, cpu] if is_there else [cpu]
-
-
-def _shown(shape: Sequence[object] | None) -> str:
-    lengths = ["any" if not isinstance(length, int) else str(length) for length in shape or ()]
-    return f"[{', '.join(lengths)}]"
 
 
 def _in_one_line(error: Exception) -> str:
