@@ -10,44 +10,42 @@ from typing import Annotated
 import typer
 
 from kouji.cli.boundary import say_to_user
-from kouji.cli.say import MAX_SEED, check_folder, chosen_watermark, describe
+from kouji.cli.say import check_folder, chosen_watermark, describe
 from kouji.cli.sources import require_file
+from kouji.cli.speech_options import (
+    DeviceOption,
+    DisclosureOption,
+    HaveConsentOption,
+    NoticeOption,
+    NoWatermarkOption,
+    PrecisionOption,
+    QuietOption,
+    SeedOption,
+    SpeedOption,
+    ThreadsOption,
+    TranscriptOption,
+    VoiceOption,
+)
 
 
 def convert(
     source: Annotated[Path, typer.Argument(help="The recording to be said again.")],
-    voice: Annotated[
-        str, typer.Option("--voice", "-v", help="A recording, the name of a kept voice, or sample.")
-    ],
+    voice: VoiceOption,
     out: Annotated[Path, typer.Option("--out", "-o", help="wav, flac, mp3, opus, aac or pcm.")],
     model: Annotated[
         str, typer.Option(help="A model that can, or its folder; the best CosyVoice there is.")
     ] = "cosyvoice",
-    seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same sound.")
-    ] = 0,
-    speed: Annotated[float, typer.Option(min=0.5, max=2.0, help="1.25 is a quarter faster.")] = 1.0,
-    transcript: Annotated[
-        str | None, typer.Option(help="What is said in the recording given as --voice.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="float32, bfloat16, float16 or int8; else chosen for you.")
-    ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is chosen for you.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.")] = None,
-    disclosure: Annotated[
-        str | None, typer.Option(help="Say that this is AI: none, at the start or at the end.")
-    ] = None,
-    notice: Annotated[
-        str | None, typer.Option(help="How it is said: spoken, or morse for a rhythm.")
-    ] = None,
-    i_have_consent: Annotated[
-        bool, typer.Option("--i-have-consent", help="You may use the voice in the recording.")
-    ] = False,
-    no_watermark: Annotated[
-        bool, typer.Option("--no-watermark", help="Leave the mark out; needs watermark = false.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    seed: SeedOption = 0,
+    speed: SpeedOption = 1.0,
+    transcript: TranscriptOption = None,
+    precision: PrecisionOption = None,
+    threads: ThreadsOption = 0,
+    device: DeviceOption = None,
+    disclosure: DisclosureOption = None,
+    notice: NoticeOption = None,
+    i_have_consent: HaveConsentOption = False,
+    no_watermark: NoWatermarkOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Say a recording again in another voice: its words and timing, that voice's timbre."""
     from kouji.audio.encode import format_of

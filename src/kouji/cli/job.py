@@ -14,6 +14,7 @@ import typer
 
 from kouji.cli.boundary import EXIT_INTERRUPTED, say_to_user
 from kouji.cli.sources import require_file
+from kouji.cli.speech_options import QuietOption, SeedOption
 from kouji.errors import JobError, UsageError
 
 if TYPE_CHECKING:
@@ -22,13 +23,11 @@ if TYPE_CHECKING:
     from kouji.jobs.centre import JobCentre
     from kouji.jobs.job import JobInfo, JobOptions
 
-MAX_SEED = 2**63 - 1
 MAX_FILE_BYTES = 512 << 20  # an EPUB may hold pictures; its text is bounded where it is read
 
 job_app = typer.Typer(help="Speak whole files in the background, and lose nothing.")
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Its id, or the beginning of it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Wait = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Watch it, or let it run in the background.")
 ]
@@ -43,9 +42,7 @@ def run(
     style: Annotated[
         str | None, typer.Option("--style", "-s", help='Plain words: "excited, a bit faster".')
     ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same sound.")
-    ] = 0,
+    seed: SeedOption = 0,
     language: Annotated[
         str | None, typer.Option(help="Where the text alone does not tell; as for say.")
     ] = None,
@@ -65,7 +62,7 @@ def run(
         bool, typer.Option("--with-text", help="Keep the text of each line in the manifest.")
     ] = False,
     wait: Wait = True,
-    quiet: Quiet = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Speak every line of FILE; the same command again goes on with what is unfinished."""
     from kouji.cli import session
@@ -91,7 +88,7 @@ def run(
 
 
 @job_app.command("resume")
-def resume(job: JobId, wait: Wait = True, quiet: Quiet = False) -> None:
+def resume(job: JobId, wait: Wait = True, quiet: QuietOption = False) -> None:
     """Go on with a job that was paused or interrupted, and try failed lines again."""
     from kouji.cli import session
 

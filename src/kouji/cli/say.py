@@ -16,6 +16,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kouji.cli.boundary import say_to_user
+from kouji.cli.speech_options import (
+    DeviceOption,
+    DisclosureOption,
+    HaveConsentOption,
+    NoticeOption,
+    NoWatermarkOption,
+    PrecisionOption,
+    QuietOption,
+    SeedOption,
+    SpeedOption,
+    ThreadsOption,
+    TranscriptOption,
+    VoiceOption,
+)
 from kouji.config import Settings
 from kouji.errors import UsageError
 
@@ -55,9 +69,7 @@ def say(
         Path | None,
         typer.Option("--file", "-f", help="Read the text from a file; long texts can resume."),
     ] = None,
-    voice: Annotated[
-        str, typer.Option("--voice", "-v", help="A recording, the name of a kept voice, or sample.")
-    ] = "sample",
+    voice: VoiceOption = "sample",
     out: Annotated[
         str | None,
         typer.Option("--out", "-o", help='wav, flac, mp3, opus, aac or pcm; "-" is stdout.'),
@@ -65,14 +77,12 @@ def say(
     style: Annotated[
         str | None, typer.Option("--style", "-s", help='Plain words: "excited, a bit faster".')
     ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same sound.")
-    ] = 0,
+    seed: SeedOption = 0,
     subtitles: Annotated[
         Path | None, typer.Option(help="Write word timings to this .srt, .vtt or .json file.")
     ] = None,
     play: Annotated[bool, typer.Option("--play", "-p", help="Play the speech.")] = False,
-    speed: Annotated[float, typer.Option(min=0.5, max=2.0, help="1.25 is a quarter faster.")] = 1.0,
+    speed: SpeedOption = 1.0,
     pitch: Annotated[float, typer.Option(min=-12.0, max=12.0, help="Semitones up or down.")] = 0.0,
     volume: Annotated[float, typer.Option(min=-20.0, max=20.0, help="Decibels up or down.")] = 0.0,
     language: Annotated[
@@ -83,9 +93,7 @@ def say(
             "ja, ko, yue, de, es, fr, it, ru."
         ),
     ] = None,
-    transcript: Annotated[
-        str | None, typer.Option(help="What is said in the recording given as --voice.")
-    ] = None,
+    transcript: TranscriptOption = None,
     format: Annotated[
         str | None, typer.Option("--format", help="The audio format, where the name has none.")
     ] = None,
@@ -93,11 +101,9 @@ def say(
         str | None,
         typer.Option(help="A model or a folder; else that of the voice's own weights, or mini."),
     ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="float32, bfloat16, float16 or int8; else chosen for you.")
-    ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is chosen for you.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.")] = None,
+    precision: PrecisionOption = None,
+    threads: ThreadsOption = 0,
+    device: DeviceOption = None,
     temperature: Annotated[
         float | None, typer.Option(min=0.01, max=5.0, help="Of sampling; models with tokens only.")
     ] = None,
@@ -111,19 +117,11 @@ def say(
     no_guard: Annotated[
         bool, typer.Option("--no-guard", help="Keep what loops, stops early or falls silent.")
     ] = False,
-    disclosure: Annotated[
-        str | None, typer.Option(help="Say that this is AI: none, at the start or at the end.")
-    ] = None,
-    notice: Annotated[
-        str | None, typer.Option(help="How it is said: spoken, or morse for a rhythm.")
-    ] = None,
-    i_have_consent: Annotated[
-        bool, typer.Option("--i-have-consent", help="You may use the voice in the recording.")
-    ] = False,
-    no_watermark: Annotated[
-        bool, typer.Option("--no-watermark", help="Leave the mark out; needs watermark = false.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    disclosure: DisclosureOption = None,
+    notice: NoticeOption = None,
+    i_have_consent: HaveConsentOption = False,
+    no_watermark: NoWatermarkOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Speak TEXT, or the text of a file, in the voice of a recording."""
     from kouji.audio.provenance import open_signer

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kouji.cli.boundary import say_to_user
+from kouji.cli.speech_options import DeviceOption
 
 if TYPE_CHECKING:
     from kouji.config import Settings
@@ -25,7 +26,7 @@ def serve(
     model: Annotated[
         str | None, typer.Option(help="Models to serve, separated by commas; first the default.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.")] = None,
+    device: DeviceOption = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; 0 takes free cores.")] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Let anybody in who reaches the address, keyless.")
