@@ -126,7 +126,7 @@ def test_files_in_usual_encodings(fake_tts: Any, tmp_path: Path) -> None:
         (["a", "--out", "o.wav", "--voice", "nobody"], "one of sample"),
         (["a", "--out", "o.wav", "--voice", "no.wav"], "no such voice file"),
         (["a", "--out", "o.wav", "--voice", "/"], "cannot be a folder"),
-        (["a", "--out", "o.wav", "--language", "fr"], "zh, en"),
+        (["a", "--out", "o.wav", "--language", "tlh"], "zh, en"),
         (["a", "--out", "o.wav", "--speed", "9"], "seen: 9"),
         (["a", "--out", "o.wav", "--seed", "x"], "seen: x"),
         (["a", "--out", "o.wav", "--format", "xyz"], "wav, flac"),
