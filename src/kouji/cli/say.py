@@ -358,7 +358,12 @@ def _chosen_language(language: str | None) -> str | None:
     from kouji.types import LANGUAGE_MODES
 
     if language is not None and language not in LANGUAGE_MODES:
-        raise UsageError("unknown language", seen=language, allowed=", ".join(LANGUAGE_MODES))
+        raise UsageError(
+            "unknown language",
+            seen=language,
+            allowed=", ".join(LANGUAGE_MODES),
+            cure="name one of these, or leave it out",
+        )
     return language
 
 

@@ -157,6 +157,25 @@ def test_nothing_to_speak(text: str, front: str, request: pytest.FixtureRequest)
         request.getfixturevalue(front).prepare(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [("สวัสดี", "Thai"), ("नमस्ते 3", "Devanagari"), ("مرحبا!", "Arabic"), ("Ωμέγα", "Greek")],
+)
+@pytest.mark.parametrize("language", [None, "de"])
+def test_a_script_that_nobody_taught_it_is_named(
+    third: Front, text: str, script: str, language: str | None
+) -> None:
+    with pytest.raises(TextError, match=f"in {script} letters.*allowed: zh, en.*write the text"):
+        third.prepare(text, language=language)
+    assert third.prepare(f"hello {text}").segments
+
+
+def test_an_open_scope_is_not_taken_for_an_initial(third: Front) -> None:
+    with pytest.raises(MarkError) as caught:
+        third.prepare("<strong>你好")
+    assert "final" not in str(caught.value)
+
+
 def test_too_long_a_text(third: Front) -> None:
     with pytest.raises(TextError, match="too long"):
         third.prepare("好" * 100_001)

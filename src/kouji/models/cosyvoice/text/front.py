@@ -18,7 +18,9 @@ from kouji.models.cosyvoice.config import Version
 from kouji.models.cosyvoice.text.instructions import check_style, instruction_of
 from kouji.models.cosyvoice.text.languages import (
     CANTONESE,
+    LANGUAGES,
     check_language,
+    foreign_script,
     guess_language,
     language_warnings,
 )
@@ -190,6 +192,8 @@ class Front:
     # --- our own way
 
     def _own(self, text: str, offset: int, setting: Setting, pause: float) -> PreparedText:
+        if foreign_script(text):
+            raise nothing_to_speak(text)
         try:
             marked = read_marks(text, setting.language, self.known)
         except MarkError as error:
@@ -256,7 +260,15 @@ class Front:
 
 
 def nothing_to_speak(text: str) -> TextError:
-    """The error for a text without a sound."""
+    """The error for a text without a sound, or in a script that CosyVoice does not read."""
+    script = foreign_script(text)
+    if script:
+        return TextError(
+            "CosyVoice does not speak this language",
+            seen=f"{text.strip()[:40]!r}, in {script} letters",
+            allowed=", ".join((*LANGUAGES, CANTONESE)),
+            cure="write the text in one of these, or take another model",
+        )
     return TextError(
         "nothing to speak in the text",
         seen=repr(text[:40]),

@@ -6,6 +6,7 @@ The model reads the language off the text; it is named only to choose how number
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from kouji.errors import UsageError
 from kouji.models.cosyvoice.config import Version
@@ -24,6 +25,17 @@ _HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]")
 _CYRILLIC = re.compile("[\u0400-\u052f]")
 _HANZI = re.compile("[\u3400-\u9fff\U00020000-\U0003ffff]")
 _LATIN_WORD = re.compile("[A-Za-z\u00c0-\u024f]+(?:['’][A-Za-z\u00c0-\u024f]+)?")
+_OURS = re.compile(
+    "|".join(
+        [
+            _KANA.pattern,
+            _HANGUL.pattern,
+            _CYRILLIC.pattern,
+            _HANZI.pattern,
+            "[A-Za-z\u00c0-\u024f\uff21-\uff5a]",
+        ]
+    )
+)
 _MARKS = re.compile(r"<[^<>\n]*>|\[[^\[\]\n]*\]")
 _KANA_SHARE = 0.1  # of kana and hanzi: Japanese has more, Chinese with a stray の less
 _SMALL_WORDS = {
@@ -54,6 +66,7 @@ def check_language(language: str | None) -> str | None:
         "CosyVoice does not speak this language",
         seen=language,
         allowed=", ".join((*LANGUAGES, CANTONESE, _AUTO)),
+        cure="write the text in one of these, or take another model",
     )
 
 
@@ -63,6 +76,14 @@ def language_warnings(language: str, version: Version) -> tuple[str, ...]:
     if language in known:
         return ()
     return (f"CosyVoice {version[-1]} was trained on {', '.join(known)}: {language} may fail",)
+
+
+def foreign_script(text: str) -> str:
+    """The script of the first letter of a text, such as Thai, if none of its letters are ours."""
+    letters = [sign for sign in _MARKS.sub(" ", text) if sign.isalpha()]
+    if not letters or any(_OURS.match(letter) for letter in letters):
+        return ""
+    return unicodedata.name(letters[0], "unknown").split()[0].capitalize()
 
 
 def guess_language(text: str, *, default: str = "en") -> str:

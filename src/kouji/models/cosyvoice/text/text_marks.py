@@ -169,7 +169,7 @@ class _Reader:
         except MarkError as error:
             wrong = self._first_unknown(text, error)
             near = self._near(wrong)
-            if unicodedata.normalize("NFC", wrong) in self.known:
+            if wrong[1:-1] in _INITIALS and wrong in self.known:
                 near_cure = f"write its final behind it, as in {wrong}[ǎo]"
             elif near and _MARK.fullmatch(wrong):
                 near_cure = f"use one of {near}"
