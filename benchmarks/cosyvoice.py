@@ -62,7 +62,7 @@ from kouji.models.cosyvoice.decode.lm import SpeechLM
 from kouji.models.cosyvoice.decode.lm_accuracy import compare_precisions
 from kouji.models.cosyvoice.decode.lm_decoder import LMDecoder
 from kouji.models.cosyvoice.decode.official_decode import draw_aware, torch_draw
-from kouji.models.cosyvoice.family import make_flow, make_vocoder
+from kouji.models.cosyvoice.networks import make_flow, make_vocoder
 from kouji.models.cosyvoice.renderer import CosyRenderer
 from kouji.models.decode_precision import choose_decode_precision
 from kouji.models.precision import read_device_facts

@@ -15,8 +15,8 @@ from cosyvoice_hift import GivenNoise, overridden
 from safetensors.torch import load_file
 
 from kouji.models.cosyvoice.conditioning import Manner, SpeechSegment
-from kouji.models.cosyvoice.family import make_flow
 from kouji.models.cosyvoice.hearing.voice import make_conditioning
+from kouji.models.cosyvoice.networks import make_flow
 from kouji.models.cosyvoice.render_row import CosyRow
 from kouji.models.cosyvoice.renderer import CosyRenderer
 from kouji.models.cosyvoice.vocoder.causal_hift import CausalHift

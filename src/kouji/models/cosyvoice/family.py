@@ -15,23 +15,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from kouji.errors import VoiceError
-from kouji.models.cosyvoice.acoustic.cache_room import cache_bounds
 from kouji.models.cosyvoice.conditioning import Conditioning, Manner
-from kouji.models.cosyvoice.config import SAMPLE_RATE, CosyVoiceConfig, FlowConfig, HiftConfig
+from kouji.models.cosyvoice.config import SAMPLE_RATE, CosyVoiceConfig
 from kouji.models.cosyvoice.decode.bistream import LiveSegment, LiveText
-from kouji.models.cosyvoice.decode.lm import SpeechLM
-from kouji.models.cosyvoice.decode.lm_decoder import LMDecoder
 from kouji.models.cosyvoice.files.directory import Parts, find_parts
-from kouji.models.cosyvoice.files.weights import content_hash, read_state
-from kouji.models.cosyvoice.flow import Flow, Vocoder
+from kouji.models.cosyvoice.files.weights import content_hash
 from kouji.models.cosyvoice.hearing import saved_speakers
 from kouji.models.cosyvoice.hearing import voice as hearing
 from kouji.models.cosyvoice.hearing.reference import choose_prompt
-from kouji.models.cosyvoice.renderer import CosyRenderer
+from kouji.models.cosyvoice.networks import load_networks
 from kouji.models.cosyvoice.text.front import Front
 from kouji.models.cosyvoice.text.live_front import LiveFront
 from kouji.models.cosyvoice.text.tokenizer import CosyTokenizer
@@ -81,14 +74,12 @@ class CosyVoiceFamily:
         decode, render:   number formats of language model and flow
         is_compat:        texts and ends of streams exactly as in the official code
         compile_renderer: turns a pure function of tensors into a faster one, on a GPU
-        device_bytes:     the device's memory, of which streams keep a share; None: as `make_flow`
+        device_bytes:     the device's memory, of which streams keep a share; None: a usual one
         """
         self._parts, self.version = parts, parts.version
         self.config: CosyVoiceConfig = parts.config
         self.precision: str = decode
-        self.device, self._decode, self._render = device, decode, render
-        self.manner = Manner("official" if is_compat else "causal")
-        self._compile_renderer, self._device_bytes = compile_renderer, device_bytes
+        self.device = device
         self.sampling = sampling_options(self.config)
         tokenizer = CosyTokenizer(parts.tokenizer, parts.version)
         self._fronts = {
@@ -97,7 +88,16 @@ class CosyVoiceFamily:
         }
         self._is_compat = is_compat
         self._hearing = Once(self._open_hearing)
-        self._model = self._load()  # a broken file is told now, not at the first request
+        self._model = load_networks(  # a broken file is told now, not at the first request
+            parts,
+            f"{FAMILY}@{self._hash}",
+            decode=decode,
+            render=render,
+            device=device,
+            manner=Manner("official" if is_compat else "causal"),
+            compile_renderer=compile_renderer,
+            device_bytes=device_bytes,
+        )
 
     # --- weights
 
@@ -130,44 +130,6 @@ class CosyVoiceFamily:
                 cure=f"speak it with --model {own.model}",
             )
         yield self._model
-
-    def _load(self) -> SpeechModel:
-        config, parts = self.config, self._parts
-        identity = f"{self.name}@{self._hash}"
-        network = SpeechLM.from_state(config.lm, read_state(parts.llm, "llm", config))
-        # The one table the decoder keeps where it lies: not in a file that may be overwritten.
-        is_exact = self._decode == "float32"
-        dtype = torch.float32 if is_exact else torch.bfloat16
-        network.text_table = network.text_table.to(dtype, copy=True)
-        decoder = LMDecoder(
-            network,
-            f"{identity} {self._decode}",
-            precision=self._decode,
-            device=self.device,
-        )
-        flow = make_flow(
-            config.flow,
-            read_state(parts.flow, "flow", config),
-            f"{identity} {self._render}",
-            precision=self._render,
-            device=self.device,
-            compile_renderer=self._compile_renderer,
-            device_bytes=self._device_bytes,
-        )
-        vocoder = make_vocoder(
-            config.hift,
-            read_state(parts.hift, "hift", config),
-            precision=self._render,
-            device=self.device,
-        )
-        renderer = CosyRenderer(
-            flow,
-            vocoder,
-            f"{identity} {self._render}",
-            manner=self.manner,
-            device=self.device,
-        )
-        return SpeechModel(renderer, decoder)
 
     # --- texts
 
@@ -319,60 +281,6 @@ def sampling_options(config: CosyVoiceConfig) -> SamplingOptions:
         repetition_window=own.window,
         repetition_share=own.share,
     )
-
-
-def make_flow(
-    config: FlowConfig,
-    state: Mapping[str, Tensor],
-    identity: str,
-    *,
-    precision: Precision,
-    device: str,
-    compile_renderer: Callable[[Any], Any] | None = None,
-    device_bytes: int | None = None,
-) -> Flow:
-    """The flow of either version.
-
-    device_bytes: of the device's memory, see `cache_room.cache_bounds`
-    """
-    bounds = cache_bounds(torch.device(device), device_bytes)
-    if config.version == "cosyvoice3":
-        from kouji.models.cosyvoice.acoustic.dit_flow import DitFlow
-
-        return DitFlow(
-            config,
-            state,
-            identity,
-            precision=precision,
-            device=device,
-            cache_bytes=bounds.streams,
-            prompt_bytes=bounds.prompts,
-            compile_renderer=compile_renderer,
-        )
-    from kouji.models.cosyvoice.acoustic.unet_flow import UNetFlow
-
-    return UNetFlow(
-        config,
-        state,
-        identity,
-        precision=precision,
-        device=device,
-        cache_bytes=bounds.streams,
-        prompt_bytes=bounds.prompts,
-    )
-
-
-def make_vocoder(
-    config: HiftConfig, state: Mapping[str, Tensor], *, precision: Precision, device: str
-) -> Vocoder:
-    """The vocoder of either version."""
-    if config.version == "cosyvoice3":
-        from kouji.models.cosyvoice.vocoder.causal_hift import CausalHift
-
-        return CausalHift(config, state, precision=precision, device=device)
-    from kouji.models.cosyvoice.vocoder.plain_hift import PlainHift
-
-    return PlainHift(config, state, precision=precision, device=device)
 
 
 def open_cosyvoice(
