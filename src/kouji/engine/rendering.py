@@ -8,6 +8,7 @@ taken back. Knows nothing of turns and nothing of who listens.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ class Rendering:
         return request.model.renderer.open(
             request.segments[row.index],
             request.voice,
-            request.render,
+            replace(request.render, is_exact=request.is_exact),
             row.seed,
             is_last=row.is_last,
         )

@@ -46,11 +46,14 @@ class RenderOptions:
     is_streamed: chunks leave as soon as the family's look-ahead allows; else whole segments
     speed:       factor on the speech rate
     style:       the family's own wishes
+    is_exact:    the same bits each time, so nothing that others left behind is used, although it
+                 would differ by rounding only; the engine says so
     """
 
     is_streamed: bool = False
     speed: float = 1.0
     style: Any = None
+    is_exact: bool = False
 
 
 @dataclass(frozen=True)

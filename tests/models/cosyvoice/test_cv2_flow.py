@@ -292,6 +292,26 @@ def test_without_room_a_stream_computes_its_past_again() -> None:
     assert states[1].num_flops > states[0].num_flops
 
 
+def test_exact_streams_are_the_same_bits_whatever_was_kept() -> None:
+    voice, tokens = random_voice(13), random_tokens(24)
+    room = 90 * make_flow().bytes_per_frame
+    flow = make_flow(precision="bfloat16", cache_bytes=room)
+    cold, warm = (
+        torch.cat(
+            stream(flow, flow.open(voice, is_streamed=True, is_exact=True), tokens, [7, 12, 17])
+        )
+        for _ in range(2)
+    )
+    assert flow.prompts.num_bytes == 0
+    stream(flow, open_state(flow, voice), tokens, [7, 12, 17])
+    mate = open_state(flow, random_voice(0))
+    mate.feed(tokens[: 20 + LOOKAHEAD], is_final=False)
+    assert mate.bytes_due > 0
+    late = flow.open(voice, is_streamed=True, is_exact=True)
+    assert torch.equal(torch.cat(stream(flow, late, tokens, [7, 12, 17])), cold)
+    assert torch.equal(warm, cold)
+
+
 def test_prompts_are_kept_within_their_bound() -> None:
     room = 25 * make_flow().bytes_per_frame  # one prompt of two chunks, not two
     flow, tokens = make_flow(prompt_bytes=room), random_tokens(10)

@@ -12,8 +12,8 @@ from kouji.models.cosyvoice.acoustic.cache_room import CPU_BYTES, CacheRoom, cac
 
 
 class Stream:
-    def __init__(self, bytes_due: int) -> None:
-        self.bytes_due = bytes_due
+    def __init__(self, bytes_due: int, *, is_exact: bool = False) -> None:
+        self.bytes_due, self.is_exact = bytes_due, is_exact
 
 
 def test_streams_share_the_room_and_give_it_back() -> None:
@@ -24,6 +24,9 @@ def test_streams_share_the_room_and_give_it_back() -> None:
     assert room.holds(other, 40)
     assert not room.holds(other, 41)
     assert room.holds(one, 70)
+    careful = Stream(0, is_exact=True)
+    assert room.holds(careful, 100)
+    assert not room.holds(careful, 101)
     del one
     gc.collect()
     assert room.holds(other, 100)

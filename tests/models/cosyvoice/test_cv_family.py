@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tiny_cosyvoice import make_tiny_cosyvoice
 
 from kouji.api import TTS, SpeakOptions, SpeechRequest, load
@@ -213,3 +214,29 @@ def test_what_streams_keep_is_a_share_of_the_machine(
         assert len(made) > 2
         np.testing.assert_allclose(np.concatenate(made), np.concatenate(wanted), atol=2e-3)
         assert flow.prompts.num_bytes == 0
+
+
+def test_exact_streams_are_the_same_bits_each_time(folder: Path, tmp_path: Path) -> None:
+    """Of a fresh model, of one that knows the voice and the text, and beside others."""
+    voice, text = sample_voice(), "Good night, my dear old friend."
+    options = SpeakOptions(guard=False, is_exact=True)
+    settings = Settings(home=tmp_path, device="cpu")
+
+    def sound(tts: TTS) -> NDArray[np.float32]:
+        return np.concatenate(
+            [chunk.samples for chunk in tts.stream(text, voice, seed=3, options=options)]
+        )
+
+    with load(str(folder), precision="bfloat16", settings=settings) as fresh:
+        wanted = sound(fresh)
+    with load(str(folder), precision="bfloat16", settings=settings) as tts:
+        mates = [SpeechRequest(text, voice, seed=seed, options=OPTIONS) for seed in range(4)]
+        tts.speak_many(mates)
+        for _ in tts.stream(text, voice, seed=4, options=OPTIONS):
+            pass
+        assert np.array_equal(sound(tts), wanted)
+        beside = threading.Thread(target=tts.speak_many, args=(mates,))
+        beside.start()
+        made = sound(tts)
+        beside.join()
+        assert np.array_equal(made, wanted)

@@ -382,6 +382,23 @@ def test_caches_of_unknown_length_double(flow: DitFlow) -> None:
     assert sorted(set(rooms)) == [10, 20, 40, 80, 160]
 
 
+def test_exact_streams_are_the_same_bits_whatever_was_kept(plain: PlainFlow) -> None:
+    voice, tokens = random_voice(num_tokens=13), random_tokens(33)
+    frame = packed(plain, precision="bfloat16").cache_shape.frame_bytes
+    flow = packed(plain, precision="bfloat16", cache_bytes=120 * frame)
+    exact = {"is_streamed": True, "is_exact": True}
+    cold = torch.cat(streamed(flow, voice, tokens, state=flow.open(voice, **exact)))
+    assert flow.prompts.num_bytes == 0
+    streamed(flow, voice, tokens)
+    mate = flow.open(random_voice(num_tokens=0), is_streamed=True)
+    mate.feed(random_tokens(30 + AHEAD), is_final=False)
+    assert mate.bytes_due == 60 * frame
+    warm = torch.cat(streamed(flow, voice, tokens, state=flow.open(voice, **exact)))
+    assert torch.equal(warm, cold)
+    wanted = plain.render(voice, torch.tensor(tokens), is_streamed=True, is_final=True)
+    assert (cold - wanted).abs().mean() < 0.02
+
+
 # --- the bound on what all streams keep
 
 

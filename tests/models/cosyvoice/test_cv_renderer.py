@@ -64,7 +64,13 @@ class _Flow:
         self.batches: list[int] = []
 
     def open(
-        self, voice: Conditioning, *, is_streamed: bool, manner: Manner, num_tokens: int | None
+        self,
+        voice: Conditioning,
+        *,
+        is_streamed: bool,
+        manner: Manner,
+        num_tokens: int | None,
+        is_exact: bool,
     ) -> _FlowState:
         return _FlowState(len(voice.tokens), self.config)
 

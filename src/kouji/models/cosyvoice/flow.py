@@ -58,13 +58,20 @@ class Flow(Protocol):
         ...
 
     def open(
-        self, voice: Conditioning, *, is_streamed: bool, manner: Manner, num_tokens: int | None
+        self,
+        voice: Conditioning,
+        *,
+        is_streamed: bool,
+        manner: Manner,
+        num_tokens: int | None,
+        is_exact: bool,
     ) -> FlowState:
         """Begin a segment.
 
         is_streamed: pieces under the causal mask; else one final piece under full attention,
                      the official numbers
         num_tokens:  expected of the segment, to size caches; None: not known
+        is_exact:    the same bits each time: no kept prompts, and no look at others' memory
         """
         ...
 

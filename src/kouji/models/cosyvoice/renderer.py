@@ -67,6 +67,7 @@ class CosyRenderer:
             is_streamed=options.is_streamed,
             manner=self.manner,
             num_tokens=None if tokens is None else len(tokens),
+            is_exact=options.is_exact,
         )
         is_causal = config.version == "cosyvoice3" or options.is_streamed
         row = CosyRow(

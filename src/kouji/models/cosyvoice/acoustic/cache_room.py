@@ -17,7 +17,9 @@ CPU_BYTES = 16 << 30  # of memory, where nobody measured it
 
 
 class Stream(Protocol):
-    """A segment that keeps something."""
+    """A segment that keeps something; an exact one does not look at what others keep."""
+
+    is_exact: bool
 
     @property
     def bytes_due(self) -> int:
@@ -38,6 +40,8 @@ class CacheRoom:
 
     def holds(self, stream: Stream, num_bytes: int) -> bool:
         """True if this stream may keep so much in all."""
+        if stream.is_exact:
+            return num_bytes <= self.max_bytes
         others = sum(other.bytes_due for other in self._streams if other is not stream)
         return others + num_bytes <= self.max_bytes
 

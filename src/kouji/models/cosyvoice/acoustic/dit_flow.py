@@ -92,13 +92,21 @@ class DitFlow:
         is_streamed: bool,
         manner: Manner = Manner(),  # noqa: B008 -- frozen
         num_tokens: int | None = None,
+        is_exact: bool = False,
     ) -> DitState:
         """Begin a segment; see `flow.Flow`.
 
         raises: ModelError for a voice of another model
         """
         check_voice(voice, self.config)
-        state = DitState(self, voice, is_streamed=is_streamed, manner=manner, num_tokens=num_tokens)
+        state = DitState(
+            self,
+            voice,
+            is_streamed=is_streamed,
+            manner=manner,
+            num_tokens=num_tokens,
+            is_exact=is_exact,
+        )
         self.room.add(state)
         return state
 

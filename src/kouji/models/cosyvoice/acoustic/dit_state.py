@@ -71,8 +71,10 @@ class DitState:
         is_streamed: bool,
         manner: Manner,
         num_tokens: int | None,
+        is_exact: bool,
     ) -> None:
         self.flow, self.voice, self.is_streamed, self.manner = flow, voice, is_streamed, manner
+        self.is_exact = is_exact
         self.num_flops = 0
         self._given: list[int] = []  # tokens rendered until now
         self._work: _Work | None = None
@@ -86,11 +88,12 @@ class DitState:
     def _kept_frames(self) -> int:
         """Of the prompt, those that no token of a segment can change: its whole chunks.
 
-        Its last tokens look ahead on the segment's first.
+        Its last tokens look ahead on the segment's first. None where nothing may be shared.
         """
         chunk, ahead = self.flow.config.chunk_tokens, self.flow.config.lookahead_tokens
         settled = max(0, len(self.voice.tokens) - ahead)
-        return FRAMES_PER_TOKEN * (settled // chunk * chunk) if self.is_streamed else 0
+        is_shared = self.is_streamed and not self.is_exact
+        return FRAMES_PER_TOKEN * (settled // chunk * chunk) if is_shared else 0
 
     @property
     def num_steps_left(self) -> int:

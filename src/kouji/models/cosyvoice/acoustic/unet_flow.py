@@ -92,10 +92,11 @@ class UNetFlow:
         is_streamed: bool,
         manner: Manner = Manner(),  # noqa: B008 -- frozen
         num_tokens: int | None = None,
+        is_exact: bool = False,
     ) -> UNetState:
         """Begin a segment; see `flow.Flow.open`. Caches grow with the pieces, unasked."""
         del num_tokens
-        state = UNetState(self, voice, is_streamed=is_streamed, manner=manner)
+        state = UNetState(self, voice, is_streamed=is_streamed, manner=manner, is_exact=is_exact)
         self.room.add(state)
         return state
 

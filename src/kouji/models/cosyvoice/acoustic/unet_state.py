@@ -97,10 +97,17 @@ class UNetState:
     """
 
     def __init__(
-        self, flow: UNetFlow, voice: Conditioning, *, is_streamed: bool, manner: Manner
+        self,
+        flow: UNetFlow,
+        voice: Conditioning,
+        *,
+        is_streamed: bool,
+        manner: Manner,
+        is_exact: bool,
     ) -> None:
         check_voice(voice, flow.config)
         self.flow, self.voice, self.is_streamed, self.manner = flow, voice, is_streamed, manner
+        self.is_exact = is_exact
         self.num_flops = 0
         self._speaker = flow.encoder.project_speaker(voice.speaker)
         self._tokens = voice.tokens  # of prompt and segment, begun until now
@@ -187,7 +194,7 @@ class UNetState:
         if not self.is_streamed or (piece.is_final and self.manner.streaming == "official"):
             return [self._solve(Past(), tokens, piece.ahead, num_known, None, keeps=False)], None
         work, past, prompt = [], self._past, self._prompt
-        if past is None:
+        if past is None and not self.is_exact:
             past = prompt = flow.prompts.get(self.voice.key)
         if past is None and (num_settled := self._num_settled):
             # On their own, for they are then what every segment of this voice begins with.
@@ -210,7 +217,8 @@ class UNetState:
         num_seen = max(0, len(self.voice.tokens) - config.lookahead_tokens)
         num_settled = num_seen - num_seen % config.chunk_tokens
         num_bytes = FRAMES_PER_TOKEN * num_settled * self.flow.bytes_per_frame
-        return num_settled if num_bytes <= self.flow.prompts.max_bytes else 0
+        can_share = num_bytes <= self.flow.prompts.max_bytes and not self.is_exact
+        return num_settled if can_share else 0
 
     def _solve(
         self,
