@@ -151,6 +151,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
         "others": len(voice.others),
         "weights": asdict(voice.weights) if voice.weights else None,
         "imported": voice.imported.model if voice.imported else None,
+        "adapted": asdict(voice.adapted) if voice.adapted else None,
     }
     typer.echo(json.dumps(values, ensure_ascii=False, indent=1) if as_json else _lines(values))
 

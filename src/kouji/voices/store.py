@@ -31,6 +31,7 @@ from kouji.voices.consent import Consent
 from kouji.voices.voice import (
     REFERENCE_RATE,
     RESERVED_IDS,
+    Adaptation,
     Imported,
     Voice,
     VoiceWeights,
@@ -97,6 +98,7 @@ class VoiceStore:
         reference, imported = _read_speaker(folder, values)
         try:
             consent, weights = values.get("consent"), values.get("weights")
+            adapted = values.get("adapted")
             return Voice(
                 reference=reference,
                 imported=imported,
@@ -104,6 +106,7 @@ class VoiceStore:
                 others=tuple(_read_others(folder, values)),
                 weights=VoiceWeights.from_json(weights) if weights else None,
                 owner=str(values.get("owner", "")),
+                adapted=Adaptation(**adapted) if adapted else None,
                 **{key: values[key] for key in _FIELDS},
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -254,6 +257,7 @@ def _write_voice(folder: Path, voice: Voice, consent_recording: bytes | None) ->
     values["others"] = [hash_audio(audio) for audio in voice.others]
     values["weights"] = asdict(voice.weights) if voice.weights else None
     values["owner"] = voice.owner
+    values["adapted"] = asdict(voice.adapted) if voice.adapted else None
     values["imported"] = voice.imported.model if voice.imported else None
     values["duration"] = round(voice.reference.duration, 3)
     values["consent"] = voice.consent.to_json() if voice.consent else None
@@ -323,6 +327,8 @@ def _stored_key(folder: Path) -> str:
     """`Voice.key` of a kept voice, without reading its sound."""
     values = _read_json(folder / "voice.json")
     others = [str(known) for known in values.get("others", [])]
+    if values.get("adapted"):
+        others.append(str(values["adapted"]["digest"]))
     return conditioning_key(
         values["content_hash"], values.get("transcript"), values.get("language"), others
     )

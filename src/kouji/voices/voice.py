@@ -53,6 +53,19 @@ class VoiceWeights:
 
 
 @dataclass(frozen=True)
+class Adaptation:
+    """What a model learned of a voice (`kouji finetune`); the arrays lie beside it.
+
+    weights: hash of the weights it was learned for, which alone can use it
+    digest:  sha256 of the arrays
+    """
+
+    model: str
+    weights: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class Imported:
     """All there is of a voice whose recording stayed elsewhere: what one model heard in it.
 
@@ -66,11 +79,7 @@ class Imported:
     @property
     def content_hash(self) -> str:
         """sha256 of the arrays; consent and revocation hang on it as on that of a recording."""
-        digest = hashlib.sha256(f"{self.model}\n".encode())
-        for name, array in sorted(self.arrays.items()):
-            digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        return hash_arrays(self.model, self.arrays)
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,7 @@ class Voice:
     weights:      checkpoints of its own
     owner:        the id of the key that may use it; empty: everybody on this machine
     imported:     in place of a recording; `reference` is empty then
+    adapted:      what a model learned of the speaker beyond the reference
     """
 
     id: str
@@ -100,6 +110,7 @@ class Voice:
     weights: VoiceWeights | None = None
     owner: str = ""
     imported: Imported | None = None
+    adapted: Adaptation | None = None
 
     @property
     def model(self) -> str | None:
@@ -111,9 +122,10 @@ class Voice:
     @property
     def key(self) -> str:
         """Hash of all that a model's conditioning can depend on, weights aside."""
-        return conditioning_key(
-            self.content_hash, self.transcript, self.language, map(hash_audio, self.others)
-        )
+        others = [hash_audio(audio) for audio in self.others]
+        if self.adapted is not None:
+            others.append(self.adapted.digest)
+        return conditioning_key(self.content_hash, self.transcript, self.language, others)
 
     @classmethod
     def from_reference(
@@ -194,6 +206,15 @@ def conditioning_key(
     """sha256 of a voice's parts; see `Voice.key`."""
     parts = [content_hash, transcript or "", language or "", *others]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def hash_arrays(model: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """sha256 of what a model keeps of a voice: names, shapes and values."""
+    digest = hashlib.sha256(f"{model}\n".encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def hash_audio(audio: Audio) -> str:

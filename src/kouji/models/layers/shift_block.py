@@ -8,6 +8,9 @@ matrix units only see matrix products.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +25,20 @@ def gather_taps(x: Tensor, dilation: int) -> Tensor:
     past = torch.cat([zeros, x[:, :-dilation]], dim=1)[:, : x.shape[1]]
     future = torch.cat([x[:, dilation:], zeros], dim=1)[:, : x.shape[1]]
     return torch.cat([past, x, future], dim=2)
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """What a row adds to the two Linears of a block: a product of two narrow ones (Hu et al. 2022).
+
+    widen_in:   (batch, rank, 3 * width);  widen_out:  (batch, hidden, rank)
+    narrow_in:  (batch, rank, hidden);     narrow_out: (batch, width, rank)
+    """
+
+    widen_in: Tensor
+    widen_out: Tensor
+    narrow_in: Tensor
+    narrow_out: Tensor
 
 
 class ShiftBlock(nn.Module):
@@ -49,7 +66,13 @@ class ShiftBlock(nn.Module):
                 self.modulate.weight.mul_(0.1)
                 self.modulate.bias.zero_()
 
-    def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        condition: Tensor | None = None,
+        offsets: Offsets | None = None,
+    ) -> Tensor:
         """Apply the block; padded frames stay exactly zero, so a row never sees its batch.
 
         x:         (batch, frames, channels), zero where `mask` is zero
@@ -60,8 +83,14 @@ class ShiftBlock(nn.Module):
         if self.modulate is not None and condition is not None:
             scale, shift = self.modulate(condition).chunk(2, dim=-1)
             y = y * (1 + scale) + shift
-        y = self.widen(gather_taps(y * mask, self.dilation))
-        y = self.narrow(nn.functional.silu(y))
+        taps = gather_taps(y * mask, self.dilation)
+        y = self.widen(taps)
+        if offsets is not None:
+            y = y + taps @ offsets.widen_in.mT @ offsets.widen_out.mT
+        inside = nn.functional.silu(y)
+        y = self.narrow(inside)
+        if offsets is not None:
+            y = y + inside @ offsets.narrow_in.mT @ offsets.narrow_out.mT
         moved: Tensor = x + y * mask
         return moved
 
@@ -78,9 +107,15 @@ class ShiftStack(nn.Module):
         )
         self.reach = sum(dilations)
 
-    def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Apply all blocks; shapes as in `ShiftBlock.forward`."""
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        condition: Tensor | None = None,
+        offsets: Sequence[Offsets] = (),
+    ) -> Tensor:
+        """Apply all blocks; shapes as in `ShiftBlock.forward`, offsets one a block or none."""
         x = x * mask
-        for block in self.blocks:
-            x = block(x, mask, condition)
+        for number, block in enumerate(self.blocks):
+            x = block(x, mask, condition, offsets[number] if offsets else None)
         return x

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kouji.errors import StyleError, UsageError
+from kouji.errors import ModelError, StyleError, UsageError
 from kouji.models.family import (
     AS_USUAL,
     Arrays,
@@ -29,7 +29,12 @@ from kouji.models.mini.frontend import phone_name
 from kouji.models.mini.plan import Plan
 from kouji.models.mini.renderer import MiniRenderer
 from kouji.models.mini.synthesis import Networks
-from kouji.models.mini.voice import embed_reference, pack_conditioning, unpack_conditioning
+from kouji.models.mini.voice import (
+    AdaptedVoice,
+    embed_reference,
+    pack_conditioning,
+    unpack_conditioning,
+)
 from kouji.models.mini.weights import Checkpoint
 from kouji.models.stages import SamplingOptions, SpeechModel
 from kouji.text.front import analyse
@@ -109,20 +114,31 @@ class MiniFamily:
         yield SpeechModel(self.renderer)
 
     def condition(self, voice: Voice, model: SpeechModel) -> Tensor:
-        """The speaker embedding of the voice's reference, (channels,)."""
+        """The speaker embedding of the voice's reference, (channels,).
+
+        raises: ModelError for an adapted voice: what was learned of it is kept beside it, or gone
+        """
+        adapted = voice.adapted
+        if adapted is not None and adapted.model == self.name:
+            raise ModelError(
+                f"what mini learned of the voice {voice.name!r} is not there for these weights",
+                seen=self._hash,
+                allowed=adapted.weights,
+                cure="remove the voice and adapt to it again: kouji finetune mini",
+            )
         return self.embed(voice.reference)
 
     def embed(self, reference: Audio) -> Tensor:
         """The speaker embedding of a cleaned reference, (channels,)."""
         return embed_reference(self._planner, reference)
 
-    def pack(self, conditioning: Tensor) -> dict[str, NDArray[np.float32]]:
-        """The embedding as an array."""
+    def pack(self, conditioning: Tensor | AdaptedVoice) -> dict[str, NDArray[np.float32]]:
+        """The embedding as an array, with the offsets of an adapted voice."""
         return pack_conditioning(conditioning)
 
-    def unpack(self, arrays: Arrays) -> Tensor:
+    def unpack(self, arrays: Arrays) -> Tensor | AdaptedVoice:
         """Undo `pack`."""
-        return unpack_conditioning(dict(arrays), self.device)
+        return unpack_conditioning(arrays, self.device)
 
     def timeline(self, segment: PreparedSegment, info: Plan, offset: float) -> Timeline:
         """Timings from the plan's durations."""

@@ -10,12 +10,13 @@ or on who shares the batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from kouji.models.layers.shift_block import ShiftStack
+from kouji.models.layers.shift_block import Offsets, ShiftStack
 from kouji.models.mini.config import NUM_MELS, MiniConfig
 from kouji.models.mini.prosody import ProsodyModel
 from kouji.models.mini.speaker import SpeakerEncoder
@@ -167,6 +168,7 @@ class AcousticModel(nn.Module):
         voicing: Tensor,
         speaker: Tensor,
         full_band: Tensor,
+        offsets: Sequence[Offsets] = (),
     ) -> Tensor:
         """Render mel frames that follow the given pitch.
 
@@ -174,11 +176,12 @@ class AcousticModel(nn.Module):
         log_f0, voicing: (batch, frames) normalised log-f0, and voicing in [0, 1]
         speaker:         (batch, channels)
         full_band:       (batch,) one where content up to 12 kHz is wanted, else zero
+        offsets:         of adapted voices, one a block of the decoder
         returns:         (batch, frames, mels) normalised log-mel, float32
         """
         condition = speaker + self.place_bandwidth(full_band[:, None].to(speaker.dtype))
         heard = torch.stack([log_f0 * voicing, voicing], dim=-1).to(x.dtype)
         x = (x + self.place_pitch(heard)) * mask
-        x = self.decoder_norm(self.decoder(x, mask, condition[:, None]))
+        x = self.decoder_norm(self.decoder(x, mask, condition[:, None], offsets))
         mel: Tensor = self.leave(x).float()
         return mel

@@ -14,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kouji.models.layers.shift_block import Offsets
 from kouji.models.mini.config import LOG_F0_STD, MEL_STD, MiniConfig
 from kouji.models.mini.frontend import FREE, PhoneSequence
 from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.prosody import NUM_FEATURES, word_edges
 from kouji.models.mini.vocoder import Pitch, source_pulses
+from kouji.models.mini.voice import AdaptedVoice
 from kouji.text.phones import FINALS, INITIALS, SYMBOLS, is_silence
 from kouji.text.style import Style
 
@@ -40,6 +42,7 @@ class Plan:
     pulses:    (frames * HOP_SAMPLES,) the voiced source
     speaker:   (channels,)
     gain:      (frames,) the wished loudness, in units of the normalised log-mel
+    offsets:   of the decoder, where the voice was adapted
     """
 
     sequence: PhoneSequence
@@ -50,6 +53,7 @@ class Plan:
     pulses: Tensor
     speaker: Tensor
     gain: Tensor
+    offsets: tuple[Offsets, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -66,7 +70,7 @@ class Plan:
 def make_plan(
     model: AcousticModel,
     sequence: PhoneSequence,
-    speaker: Tensor,
+    voice: Tensor | AdaptedVoice,
     style: Style,
     pace: float = 1.0,
     seed: int = 0,
@@ -74,10 +78,11 @@ def make_plan(
     """Decide how a segment is spoken.
 
     model:   in float32 on the CPU or a GPU
-    speaker: (channels,) embedding on the same device
+    voice:   (channels,) embedding on the same device, or that with offsets of the decoder
     pace:    factor on predicted durations that makes their mean that of the training data
     seed:    decides which of the likely readings, where the model draws one
     """
+    speaker = voice.speaker if isinstance(voice, AdaptedVoice) else voice
     device = speaker.device
     symbols = torch.from_numpy(sequence.symbols).to(device)[None]
     tones = torch.from_numpy(sequence.tones).to(device)[None]
@@ -106,6 +111,7 @@ def make_plan(
         pulses,
         speaker,
         _frame_gain(sequence, style, counts[0]),
+        voice.decoder if isinstance(voice, AdaptedVoice) else (),
     )
 
 

@@ -18,6 +18,7 @@ from kouji.models.mini.frontend import sequence_segment
 from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.plan import Plan, make_plan
 from kouji.models.mini.synthesis import Networks
+from kouji.models.mini.voice import AdaptedVoice
 from kouji.models.stages import RenderOptions
 from kouji.text.style import Style
 from kouji.text.units import Segment
@@ -127,18 +128,30 @@ class MiniRenderer:
         return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
 
     def plan(
-        self, segment: Segment, voice: Tensor, style: Style, *, is_last: bool, seed: int = 0
+        self,
+        segment: Segment,
+        voice: Tensor | AdaptedVoice,
+        style: Style,
+        *,
+        is_last: bool,
+        seed: int = 0,
     ) -> Plan:
         """Decide durations, pitch and energy of one segment."""
         sequence = sequence_segment(segment, is_last=is_last)
         return make_plan(self._planner, sequence, voice, style, self._pace, seed)
 
     def open(
-        self, segment: Segment, voice: Tensor, options: RenderOptions, seed: int, *, is_last: bool
+        self,
+        segment: Segment,
+        voice: Tensor | AdaptedVoice,
+        options: RenderOptions,
+        seed: int,
+        *,
+        is_last: bool,
     ) -> MiniRow:
         """Plan a segment and begin its rendering.
 
-        voice: (channels,) speaker embedding
+        voice: (channels,) speaker embedding, or an adapted voice
         """
         style = options.style or Style()
         plan = self.plan(segment, voice, style, is_last=is_last, seed=seed)

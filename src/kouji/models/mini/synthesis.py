@@ -20,6 +20,7 @@ from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.plan import Plan
 from kouji.models.mini.refine import refine
 from kouji.models.mini.vocoder import EDGE_FRAMES, Pitch, Vocoder, source_pulses
+from kouji.models.mini.voice import join_offsets
 
 _FADE_SAMPLES = HOP_SAMPLES // 4  # 5 ms
 # oneDNN keeps the code it made for every length it has met; multiples of this are few. Without,
@@ -67,6 +68,7 @@ class Networks:
             _twice(torch.sigmoid(voicing) * mask[..., 0]),
             _twice(speaker),
             is_full.float(),
+            join_offsets([*(plan.offsets for plan in plans), *[()] * len(plans)], self.dtype),
         ).chunk(2)
         mel = torch.cat([narrow[..., :CROSSOVER_BAND], full[..., CROSSOVER_BAND:]], dim=-1)
         return [

@@ -1,6 +1,13 @@
-"""Reference audio to the conditioning of `mini`: one speaker embedding."""
+"""Reference audio to the conditioning of `mini`: a speaker embedding.
+
+A voice that was adapted (`kouji finetune`) has offsets of the decoder besides; both are kept as
+arrays beside the voice. The networks themselves are shared by all voices.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -8,11 +15,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kouji.audio.features import MINI_MEL, mel_spectrogram
+from kouji.models.layers.shift_block import Offsets
 from kouji.models.mini.config import MEL_MEAN, MEL_STD, SAMPLE_RATE
 from kouji.models.mini.model import AcousticModel
 from kouji.types import Audio
 
+RANK = 16  # of the offsets; one for all, so that voices fit in one batch
+_PARTS = tuple(field.name for field in fields(Offsets))
 _MIN_SAMPLES = SAMPLE_RATE // 5  # reflection padding needs some frames
+
+
+@dataclass(frozen=True)
+class AdaptedVoice:
+    """speaker: (channels,) embedding; decoder: offsets of batch one, one a block."""
+
+    speaker: Tensor
+    decoder: tuple[Offsets, ...]
 
 
 @torch.inference_mode()
@@ -32,11 +50,51 @@ def embed_reference(acoustic: AcousticModel, reference: Audio) -> Tensor:
     return embedding
 
 
-def pack_conditioning(embedding: Tensor) -> dict[str, NDArray[np.float32]]:
+def pack_conditioning(voice: Tensor | AdaptedVoice) -> dict[str, NDArray[np.float32]]:
     """The arrays kept beside a voice."""
-    return {"speaker": embedding.cpu().numpy()}
+    if isinstance(voice, Tensor):
+        return {"speaker": voice.cpu().numpy()}
+    arrays = {"speaker": voice.speaker.cpu().numpy()}
+    for number, offsets in enumerate(voice.decoder):
+        arrays |= {
+            f"decoder.{number}.{name}": getattr(offsets, name)[0].cpu().numpy() for name in _PARTS
+        }
+    return arrays
 
 
-def unpack_conditioning(arrays: dict[str, NDArray[np.float32]], device: torch.device) -> Tensor:
+def unpack_conditioning(
+    arrays: Mapping[str, NDArray[np.float32]], device: torch.device
+) -> Tensor | AdaptedVoice:
     """Undo `pack_conditioning`."""
-    return torch.from_numpy(arrays["speaker"]).to(device)
+    tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    speaker = tensors.pop("speaker")
+    if not tensors:
+        return speaker
+    blocks = range(len(tensors) // len(_PARTS))
+    decoder = tuple(
+        Offsets(*(tensors[f"decoder.{number}.{name}"][None] for name in _PARTS))
+        for number in blocks
+    )
+    return AdaptedVoice(speaker, decoder)
+
+
+def join_offsets(rows: Sequence[Sequence[Offsets]], dtype: torch.dtype) -> tuple[Offsets, ...]:
+    """The offsets of several rows as batches; rows without any get zeros, none at all stay none.
+
+    rows: of each row one `Offsets` of batch one a block, or nothing; all of one rank
+    """
+    known = next((row for row in rows if row), ())
+    return tuple(
+        Offsets(
+            *(
+                torch.cat(
+                    [
+                        getattr(row[number], name) if row else torch.zeros_like(getattr(one, name))
+                        for row in rows
+                    ]
+                ).to(dtype)
+                for name in _PARTS
+            )
+        )
+        for number, one in enumerate(known)
+    )
