@@ -263,9 +263,9 @@ SPEAKING_COMMANDS = {
 # Evaluation and training write figures and curves; what they speak stays in memory, or is a
 # training voice's sample in the run's own log.
 SILENT_COMMANDS = {
-    "pull", "load-check", "serve", "doctor", "slice", "prepare", "train", "align", "export",
-    "export-recogniser", "pack", "evaluate", "bench", "voice add", "voice list", "voice show",
-    "voice remove", "voice check", "voice challenge", "voice consent", "voice revoke",
+    "pull", "load-check", "serve", "doctor", "slice", "prepare", "train", "finetune", "align",
+    "export", "export-recogniser", "pack", "evaluate", "bench", "voice add", "voice list",
+    "voice show", "voice remove", "voice check", "voice challenge", "voice consent", "voice revoke",
     "voice import", "voice export",
     "job resume", "job list", "job show", "job pause", "job cancel", "job remove",
     "key add", "key list", "key revoke", "watermark detect",

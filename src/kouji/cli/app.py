@@ -14,6 +14,7 @@ from kouji.cli.check_machine import doctor
 from kouji.cli.convert import convert
 from kouji.cli.cut import slice_recording
 from kouji.cli.demo import demo
+from kouji.cli.finetune import finetune
 from kouji.cli.job import job_app
 from kouji.cli.judge import evaluate
 from kouji.cli.key import key_app
@@ -72,6 +73,7 @@ app.add_typer(watermark_app, name="watermark")
 app.add_typer(audit_app, name="audit")
 app.command("prepare")(prepare)
 app.command("train")(train)
+app.command("finetune")(finetune)
 app.command("align")(align)
 app.command("export")(export)
 app.command("export-recogniser")(export_recogniser)

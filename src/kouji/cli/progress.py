@@ -9,7 +9,9 @@ from typing import Any
 
 
 @contextmanager
-def progress_bar(total: int, is_wanted: bool = True) -> Iterator[Callable[[int], None]]:
+def progress_bar(
+    total: int, is_wanted: bool = True, doing: str = "speaking"
+) -> Iterator[Callable[[int], None]]:
     """A function to call with each advance; draws only if stderr is a terminal."""
     if not is_wanted or not sys.stderr.isatty():
         yield lambda _: None
@@ -17,9 +19,9 @@ def progress_bar(total: int, is_wanted: bool = True) -> Iterator[Callable[[int],
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-    columns = ("speaking", BarColumn(), TaskProgressColumn(), "left", TimeRemainingColumn())
+    columns = (doing, BarColumn(), TaskProgressColumn(), "left", TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("speaking", total=total)
+        task = progress.add_task(doing, total=total)
         yield lambda amount: progress.advance(task, amount)
 
 
