@@ -110,7 +110,8 @@ class JobCentre:
             raise UsageError("seed out of range", seen=options.seed, allowed="0 to 2^63 - 1")
         if options.language is not None and options.language not in LANGUAGE_MODES:
             allowed = ", ".join(LANGUAGE_MODES)
-            raise UsageError("unknown language", seen=options.language, allowed=allowed)
+            cure = "name one of these, or leave it out"
+            raise UsageError("unknown language", seen=options.language, allowed=allowed, cure=cure)
         if not -70.0 <= options.lufs <= -5.0:
             raise UsageError("loudness out of range", seen=options.lufs, allowed="-70 to -5 LUFS")
 

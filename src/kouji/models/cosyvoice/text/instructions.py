@@ -48,6 +48,7 @@ def instruction_of(style: Style, version: Version) -> str | None:
             "the style is too long for an instruction",
             seen=f"{len(text)} characters",
             allowed=f"up to {MAX_CHARACTERS}",
+            cure="say it in fewer words",
         )
     official = _OFFICIAL.get(text.strip(_MARKS).lower())
     if official:

@@ -66,7 +66,7 @@ def check_language(language: str | None) -> str | None:
         "CosyVoice does not speak this language",
         seen=language,
         allowed=", ".join((*LANGUAGES, CANTONESE, _AUTO)),
-        cure="write the text in one of these, or take another model",
+        cure="name one of these and write the text in it, or take another model",
     )
 
 
