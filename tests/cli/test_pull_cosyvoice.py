@@ -1,4 +1,4 @@
-"""CosyVoice from the hub to the ear: pulled by name, judged, and spoken with by its family's name."""
+"""CosyVoice from the hub to the ear: pulled by name, judged, and spoken with."""
 
 from __future__ import annotations
 
