@@ -135,7 +135,7 @@ class PlainVocoder:
     def body(self, mel: Tensor, source: Tensor) -> Tensor:
         """(samples,) from (frames, 80) and (samples,)."""
         config = self.config
-        n_fft, hop = config.n_fft, config.hop_length
+        n_fft, hop, num_kinds = config.n_fft, config.hop_length, len(config.resblock_kernels)
         spectrum = torch.stft(source, n_fft, hop, window=self.window, return_complex=True)
         heard = torch.cat([spectrum.real, spectrum.imag])[None]
         weight, bias = self._conv("conv_pre")
@@ -152,8 +152,8 @@ class PlainVocoder:
             dilations = config.source_dilations[stage]
             x = x + self._block(f"source_resblocks.{stage}", own, dilations)
             blocks = [
-                self._block(f"resblocks.{3 * stage + kind}", x, config.resblock_dilations[kind])
-                for kind in range(3)
+                self._block(f"resblocks.{stage * num_kinds + kind}", x, dilations)
+                for kind, dilations in enumerate(config.resblock_dilations)
             ]
             x = torch.stack(blocks).mean(0)
         weight, bias = self._conv("conv_post")

@@ -82,7 +82,7 @@ class CausalHift:
         raises:    ModelError where the weights do not fit `config`
         """
         self.config, self.device = config, torch.device(device)
-        self.noise = noise or uniform_table()
+        self.noise = noise or uniform_table(config.num_harmonics + 1)
         self.networks = load_hift(config, state).to(self.device)
         self.networks.body.place(self.device, body_dtype(precision))
         self._spectrum = Spectrum(config.n_fft, config.hop_length).to(self.device)

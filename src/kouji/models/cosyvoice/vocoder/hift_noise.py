@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-HARMONICS = 9  # columns of the official table: the fundamental and eight above it
+HARMONICS = 9  # columns of the official table: the fundamental and eight above it; else asked for
 BLOCK_ROWS = 1 << 14  # 0.7 s, 0.6 MB
 KEPT_BLOCKS = 8
 # What the official constructors draw before the table, at their sizes: the flow's fixed noise, a
 # token embedding (6561, 80), then layers, whose weights and biases are uniform: speaker (192 to
-# 80), the f0 predictor's convolutions and classifier; and nine initial phases.
+# 80), the f0 predictor's convolutions and classifier; and an initial phase for each column.
 _NORMALS = ((1, 80, 15_000), (6561, 80))
-_UNIFORMS = (192 * 80 + 80, 512 * 80 * 4 + 512, *[512 * 512 * 3 + 512] * 4, 512 + 1, 9)
+_UNIFORMS = (192 * 80 + 80, 512 * 80 * 4 + 512, *[512 * 512 * 3 + 512] * 4, 512 + 1)
 
 
 class Noise(Protocol):
@@ -43,7 +43,9 @@ class UniformTable:
     Memory: `KEPT_BLOCKS` blocks, and 5 KB for each block up to the furthest asked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, num_columns: int = HARMONICS) -> None:
+        """num_columns: 9 is the official table's"""
+        self.num_columns = num_columns
         self._lock = Lock()
         self._states: list[Tensor] = []  # of the generator, at the beginning of each block
         self._blocks: OrderedDict[int, Tensor] = OrderedDict()
@@ -58,7 +60,7 @@ class UniformTable:
         """See `Noise`; the same for every seed."""
         del seed
         if end <= start:
-            return torch.empty(0, HARMONICS)
+            return torch.empty(0, self.num_columns)
         numbers = range(start // BLOCK_ROWS, (end - 1) // BLOCK_ROWS + 1)
         with self._lock:
             parts = [self._block(number) for number in numbers]
@@ -77,11 +79,11 @@ class UniformTable:
     def _drawn(self, number: int) -> Tensor:
         generator = torch.Generator()
         if not self._states:
-            self._states.append(_before_the_table())
+            self._states.append(_before_the_table(self.num_columns))
         at = min(number, len(self._states) - 1)
         generator.set_state(self._states[at])
         while True:
-            block = torch.rand(BLOCK_ROWS, HARMONICS, generator=generator)
+            block = torch.rand(BLOCK_ROWS, self.num_columns, generator=generator)
             at += 1
             if at == len(self._states):
                 self._states.append(generator.get_state())
@@ -90,16 +92,16 @@ class UniformTable:
 
 
 @cache
-def uniform_table() -> UniformTable:
-    """The one table of this process."""
-    return UniformTable()
+def uniform_table(num_columns: int = HARMONICS) -> UniformTable:
+    """The one table of this width in this process."""
+    return UniformTable(num_columns)
 
 
-def _before_the_table() -> Tensor:
+def _before_the_table(num_columns: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     for shape in _NORMALS:
         torch.empty(shape).normal_(generator=generator)
-    for count in _UNIFORMS:
+    for count in (*_UNIFORMS, num_columns):
         torch.empty(count).uniform_(generator=generator)
     return generator.get_state()
 
@@ -113,15 +115,21 @@ class GaussianNoise:
 
     _BLOCK = 4800  # rows
 
+    def __init__(self, num_columns: int = HARMONICS) -> None:
+        """num_columns: harmonics"""
+        self.num_columns = num_columns
+
     def rows(self, seed: int, start: int, end: int) -> Tensor:
         """See `Noise`."""
         if end <= start:
-            return torch.empty(0, HARMONICS)
+            return torch.empty(0, self.num_columns)
         numbers = range(start // self._BLOCK, (end - 1) // self._BLOCK + 1)
         blocks = []
         for number in numbers:
             key = np.array([seed % (1 << 64), number], dtype=np.uint64)
             generator = np.random.Generator(np.random.Philox(key=key))
-            blocks.append(generator.standard_normal((self._BLOCK, HARMONICS), dtype=np.float32))
+            blocks.append(
+                generator.standard_normal((self._BLOCK, self.num_columns), dtype=np.float32)
+            )
         first = numbers[0] * self._BLOCK
         return torch.from_numpy(np.concatenate(blocks)[start - first : end - first])

@@ -66,7 +66,7 @@ class PlainHift:
         noise: of the source; drawn for each segment if not given
         """
         self.config, self.device = config, torch.device(device)
-        self.noise = noise or GaussianNoise()
+        self.noise = noise or GaussianNoise(config.num_harmonics + 1)
         self.networks = load_hift(config, state).to(self.device)
         self.networks.body.place(self.device, body_dtype(precision))
         self._spectrum = Spectrum(config.n_fft, config.hop_length).to(self.device)
