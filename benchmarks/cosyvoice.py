@@ -19,7 +19,6 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from cosyvoice_weights import (
     make_voice,
 )
 from measuring import (
+    FixedLength,
     describe_machine,
     describe_run,
     median,
@@ -105,22 +105,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--concurrency", default="1,4")
     parser.add_argument("--parts", default="decode,flow,vocoder,end,stream,accuracy")
     return parser.parse_args()
-
-
-@dataclass(frozen=True)
-class FixedLength:
-    """A decoder that makes exactly `num_tokens`, so that every side does the same work."""
-
-    inner: LMDecoder
-    num_tokens: int
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def prompt(self, segment: TextSegment, voice: Conditioning) -> Any:
-        """The decoder's prompt with its length fixed."""
-        prompt = self.inner.prompt(segment, voice)
-        return replace(prompt, min_tokens=self.num_tokens, max_tokens=self.num_tokens)
 
 
 class Bench:

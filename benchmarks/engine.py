@@ -17,11 +17,12 @@ import resource
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from measuring import (
+    FixedLength,
     describe_machine,
     describe_run,
     median,
@@ -84,22 +85,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--concurrency", default="1,2,4,8,16")
     parser.add_argument("--parts", default="decode,render,end,accuracy")
     return parser.parse_args()
-
-
-@dataclass(frozen=True)
-class FixedLength:
-    """A decoder that makes exactly `num_tokens`, so that every side does the same work."""
-
-    inner: T2SDecoder
-    num_tokens: int
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def prompt(self, segment: TextFeatures, voice: Conditioning) -> Any:
-        """The decoder's prompt with its length fixed."""
-        prompt = self.inner.prompt(segment, voice)
-        return replace(prompt, min_tokens=self.num_tokens, max_tokens=self.num_tokens)
 
 
 class Bench:

@@ -10,13 +10,29 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from kouji.engine.engine import Engine
 from kouji.engine.request import EngineRequest
+
+
+@dataclass(frozen=True)
+class FixedLength:
+    """A decoder that makes exactly `num_tokens`, so that every side does the same work."""
+
+    inner: Any
+    num_tokens: int
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def prompt(self, segment: Any, voice: Any) -> Any:
+        """The decoder's prompt with its length fixed."""
+        prompt = self.inner.prompt(segment, voice)
+        return replace(prompt, min_tokens=self.num_tokens, max_tokens=self.num_tokens)
 
 
 def describe_machine() -> dict[str, Any]:
