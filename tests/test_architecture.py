@@ -44,72 +44,13 @@ ARROWS: dict[str, set[str]] = {
         "notice",
         "speech_request",
     },
-    "speaking": {
-        "types",
-        "errors",
-        "config",
-        "subtitles",
-        "audio",
-        "text",
-        "voices",
-        "models",
-        "engine",
-        "notice",
-        "speech_request",
-        "last_stage",
-    },
-    "live_source": {"errors"},
-    "live_stretches": {
-        "types",
-        "errors",
-        "config",
-        "subtitles",
-        "audio",
-        "text",
-        "voices",
-        "models",
-        "engine",
-        "notice",
-        "speech_request",
-        "last_stage",
-        "speaking",
-    },
-    "live_speech": {
-        "types",
-        "errors",
-        "config",
-        "subtitles",
-        "audio",
-        "text",
-        "voices",
-        "models",
-        "engine",
-        "notice",
-        "speech_request",
-        "last_stage",
-        "speaking",
-        "live_source",
-        "live_stretches",
-    },
-    "api": {
-        "live_source",
-        "live_stretches",
-        "live_speech",
-        "types",
-        "errors",
-        "config",
-        "subtitles",
-        "audio",
-        "text",
-        "voices",
-        "models",
-        "engine",
-        "notice",
-        "speech_request",
-        "last_stage",
-        "speaking",
-    },
 }
+ARROWS["speaking"] = {*ARROWS["last_stage"], "last_stage", "subtitles"}
+ARROWS["live_source"] = {"errors"}
+ARROWS["live_stretches"] = {*ARROWS["speaking"], "speaking"}
+ARROWS["live_speech"] = {*ARROWS["live_stretches"], "live_source", "live_stretches"}
+ARROWS["conditionings"] = {"errors", "voices", "models"}
+ARROWS["api"] = {*ARROWS["live_speech"], "live_speech", "conditionings"}
 ARROWS["verification"] = {"types", "errors", "config", "audio", "text", "voices", "models"}
 ARROWS["jobs"] = {*ARROWS["api"], "api"}
 ARROWS["evaluate"] = {*ARROWS["api"], "train", "api", "machine"}

@@ -8,16 +8,15 @@ admitted request becomes sound is `kouji.speaking`.
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kouji.audio.provenance import open_signer
+from kouji.conditionings import Conditionings
 from kouji.config import Settings, load_settings
 from kouji.engine.openmp import release_team
 from kouji.errors import ConsentError, KoujiError, StyleError, UsageError, VoiceError
@@ -47,8 +46,6 @@ from kouji.voices.leave import Leave
 if TYPE_CHECKING:
     from kouji.engine.engine import Engine
     from kouji.models.family import Family
-    from kouji.models.stages import SpeechModel
-    from kouji.voices import VoiceStore
 
 __all__ = [
     "TTS",
@@ -61,7 +58,6 @@ __all__ = [
 ]
 
 MAX_SOURCE_SECONDS = 3600.0  # of a recording to be converted
-_CACHED_VOICES = 256
 _log = logging.getLogger(__name__)
 
 
@@ -121,13 +117,6 @@ def _total_memory(device: str) -> int:
     return open_device(device).total_memory
 
 
-class _Heard(NamedTuple):
-    """A conditioning in memory, and the content hash of the recording it was made of."""
-
-    of: str
-    conditioning: Any
-
-
 class TTS:
     """A loaded model with the operator's policies around it; safe to use from many threads.
 
@@ -149,13 +138,21 @@ class TTS:
         self.engine = engine or Engine(EngineSettings.from_settings(settings))
         self._owns_engine = engine is None
         self._speaker = Speaker(family, self.engine, self.signer)
-        self._conditionings: OrderedDict[tuple[str, str], _Heard] = OrderedDict()
+        self._conditionings = Conditionings(family, settings.home, self._require_leave)
         self._leave = Leave(settings.home, settings.consent_policy)
-        self._lock = threading.Lock()
-        self.num_voice_hits = self.num_voice_misses = 0  # conditionings found in memory, or not
         self.sample_rate = family.sample_rate
         self.precision = family.precision
         self.identity = f"{family.name}@{family.weights_hash()}"
+
+    @property
+    def num_voice_hits(self) -> int:
+        """How often a voice's conditioning was found in memory."""
+        return self._conditionings.num_hits
+
+    @property
+    def num_voice_misses(self) -> int:
+        """How often it was read from beside the voice, or computed."""
+        return self._conditionings.num_misses
 
     def close(self) -> None:
         """End the engine, unless it was handed in; what is under way in it is cancelled."""
@@ -204,7 +201,7 @@ class TTS:
         if warning := self._leave.warning(voice):
             _log.warning("%s", warning)
         with self.family.hold(voice) as model:
-            self._conditioning(voice, model)
+            self._conditionings.get(voice, model)
         return voice
 
     def speak(
@@ -392,7 +389,7 @@ class TTS:
             self._require_leave(voice)
             self._require_family(voice)
             with family.hold(voice) as model:
-                speakers[voice.name] = voice, self._conditioning(voice, model)
+                speakers[voice.name] = voice, self._conditionings.get(voice, model)
         for voice in voices:
             self._audit(voice, "voice.export")
         family.save_speakers(Path(path), speakers)
@@ -419,7 +416,7 @@ class TTS:
         guard = request.options.guard
         with ExitStack() as held:
             model = held.enter_context(self.family.hold(voice))
-            conditioning = self._conditioning(voice, model)
+            conditioning = self._conditionings.get(voice, model)
             release_team()
             mark = f"{mark_id(request):08x}" if watermark else "policy off"
             self._audit(voice, "speak", watermark=mark)
@@ -501,11 +498,7 @@ class TTS:
 
     def forget(self, content_hash: str) -> int:
         """Drop what memory holds of a recording; how many conditionings that were."""
-        with self._lock:
-            gone = [key for key, heard in self._conditionings.items() if heard.of == content_hash]
-            for key in gone:
-                del self._conditionings[key]
-        return len(gone)
+        return self._conditionings.forget(content_hash)
 
     def _require_leave(self, voice: Voice) -> None:
         """Raise ConsentError if the voice may not be used now; what was revoked is forgotten."""
@@ -514,9 +507,7 @@ class TTS:
             self._leave.require(voice)
         finally:
             if self._leave.num_changes != before:
-                with self._lock:
-                    held = {heard.of for heard in self._conditionings.values()}
-                for content_hash in held:
+                for content_hash in self._conditionings.recordings:
                     if self._leave.is_revoked([content_hash]):
                         self.forget(content_hash)
 
@@ -539,46 +530,3 @@ class TTS:
                 seen="watermark=False",
                 cure="the operator may set watermark = false in config.toml",
             )
-
-    def _conditioning(self, voice: Voice, model: SpeechModel) -> Any:
-        """What the model heard of the voice: from memory, from beside the voice, or anew."""
-        key = voice.key, self.family.weights_hash(voice)
-        with self._lock:
-            if key in self._conditionings:
-                self._conditionings.move_to_end(key)
-                self.num_voice_hits += 1
-                return self._conditionings[key].conditioning
-        conditioning = self._stored_conditioning(voice, model)
-        with self._lock:
-            self.num_voice_misses += 1
-            self._conditionings[key] = _Heard(voice.content_hash, conditioning)
-            while len(self._conditionings) > _CACHED_VOICES:
-                self._conditionings.popitem(last=False)
-        return conditioning
-
-    def _stored_conditioning(self, voice: Voice, model: SpeechModel) -> Any:
-        from kouji.voices import VoiceStore
-
-        store, family = VoiceStore(self._settings.home), self.family
-        if voice.imported is not None:
-            return family.unpack(voice.imported.arrays)
-        weights_hash = family.weights_hash(voice)
-        is_kept = voice.id in store and store.get(voice.id).key == voice.key
-        if is_kept:
-            arrays = store.load_conditioning(voice.id, family.name, weights_hash)
-            if arrays is not None:
-                return family.unpack(arrays)
-        conditioning = family.condition(voice, model)
-        if is_kept:
-            packed = family.pack(conditioning)
-            store.save_conditioning(voice.id, family.name, weights_hash, packed)
-            self._drop_if_revoked(voice, store)
-        return conditioning
-
-    def _drop_if_revoked(self, voice: Voice, store: VoiceStore) -> None:
-        """Leave no file behind where the consent was revoked while it was computed."""
-        try:
-            self._require_leave(voice)
-        except ConsentError:
-            store.drop_conditionings(voice.id)
-            raise
