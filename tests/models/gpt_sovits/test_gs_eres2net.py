@@ -10,7 +10,7 @@ import torch
 from gs_networks import Hostile, seeded_weights, uniform
 from torch import Tensor
 
-from kouji.audio.features import kaldi_fbank
+from kouji.audio.fbank import kaldi_fbank
 from kouji.errors import ModelError, UsageError
 from kouji.models.gpt_sovits.eres2net import Eres2Net, Eres2NetConfig
 

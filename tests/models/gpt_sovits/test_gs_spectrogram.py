@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kouji.audio.features import GPT_SOVITS_V3_MEL, kaldi_fbank
+from kouji.audio.fbank import kaldi_fbank
+from kouji.audio.features import GPT_SOVITS_V3_MEL
 from kouji.audio.load import load_audio
 from kouji.audio.sinc import sinc_resample
 from kouji.models.gpt_sovits import spectrogram

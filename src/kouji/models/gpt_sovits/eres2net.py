@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import hardtanh, relu, silu
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from kouji.audio.features import ERES2NET_FBANK, kaldi_fbank
+from kouji.audio.fbank import ERES2NET_FBANK, kaldi_fbank
 from kouji.errors import ModelError, UsageError
 from kouji.models.gpt_sovits import pretrained
 from kouji.models.unfilled import without_initial_values

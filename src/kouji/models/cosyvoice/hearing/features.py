@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kouji.audio.fbank import CAMPPLUS_FBANK, kaldi_fbank
 from kouji.audio.features import (
-    CAMPPLUS_FBANK,
     COSYVOICE2_MEL,
     COSYVOICE3_MEL,
     WHISPER_MEL,
     MelConfig,
-    kaldi_fbank,
     mel_spectrogram,
 )
 from kouji.audio.sinc import sinc_resample
