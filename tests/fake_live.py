@@ -51,7 +51,8 @@ class FakeLiveDecoder(FakeDecoder):
             return super().prompt(segment, voice)
         conditioning = Conditioning(voice, SPEECH, torch.zeros(42, 80), torch.zeros(192))
         prompt = live_prompt(segment.live, conditioning, CONFIG)
-        return replace(prompt, prefix_key=voice, payload=(segment, voice))
+        # By name too: a slot filled from a kept prompt says whose it is (`Mishap`).
+        return replace(prompt, prefix_key=f"{voice}/{segment.text}", payload=(segment, voice))
 
     def extend(
         self,
