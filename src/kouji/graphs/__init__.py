@@ -1,0 +1,1 @@
+"""Networks as files that other runtimes open: TorchScript, ONNX, `torch.export`; each verified."""
