@@ -79,9 +79,13 @@ class Monitor:
         self.picture(name, alignment.detach().float().cpu().numpy()[::-1], step)
 
     def picture(self, name: str, values: Any, step: int) -> None:
-        """values: (rows, columns) of any range, drawn dark to bright."""
-        if self._board is not None:
-            self._board.add_image(name, colour(np.asarray(values, dtype=np.float32)), step)
+        """values: (rows, columns) of any range, drawn dark to bright; or (rows, columns, 3) RGB."""
+        if self._board is None:
+            return
+        pixels = np.asarray(values)
+        is_drawn = pixels.ndim == 3
+        drawn = pixels.transpose(2, 0, 1) if is_drawn else colour(pixels.astype(np.float32))
+        self._board.add_image(name, drawn, step)
 
     def close(self) -> None:
         """Flush and stop drawing."""
