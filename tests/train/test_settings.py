@@ -11,7 +11,7 @@ from toy_recipe import NamedRecipe
 
 from kouji.errors import ConfigError
 from kouji.train.recipes import RECIPES, load_recipe
-from kouji.train.settings import RunSettings, parse_settings
+from kouji.train.settings import RunSettings, change_settings, parse_settings
 
 
 def test_unknown_key_names_the_key_and_the_allowed_ones() -> None:
@@ -40,7 +40,10 @@ def test_values_of_yaml_become_settings() -> None:
         ({"batch_size": 4, "decay": "steps"}, "cosine, linear, exponential, constant"),
         ({"batch_size": 4, "betas": [0.9]}, "two numbers"),
         ({"batch_size": 4, "betas": 0.9}, "two numbers"),
-        ({"batch_size": 4, "steps": 0}, "run.steps is too small"),
+        ({"batch_size": 4, "steps": -1}, "run.steps is too small"),
+        ({"batch_size": 4, "steps": 5, "epochs": 2}, "as steps or as epochs says"),
+        ({"batch_size": 4, "patience": 2}, "patience counts evaluations.*evaluate_epochs"),
+        ({"batch_size": 4, "strategy": "zero1"}, "auto, single, ddp, zero2, zero3"),
         ({"batch_size": 4, "learning_rate": 0}, "run.learning_rate is too small"),
         ({"batch_size": 4, "learning_rate": float("nan")}, "run.learning_rate is too small"),
         ({"batch_size": 4, "learning_rate": "1e-3x"}, "wrong type"),
@@ -53,6 +56,16 @@ def test_values_of_yaml_become_settings() -> None:
 def test_wrong_values_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_settings(values)
+
+
+def test_changing_one_of_a_pair_takes_back_the_other() -> None:
+    settings = parse_settings({"batch_size": 4, "epochs": 3})
+    changed = change_settings(settings, {"steps": 7, "batch_seconds": 9})
+    assert (changed.steps, changed.epochs) == (7, 0)
+    assert (changed.batch_size, changed.batch_seconds) == (0, 9.0)
+    assert change_settings(changed, {"epochs": 2}).steps == 0
+    with pytest.raises(ConfigError, match="as steps or as epochs says"):
+        change_settings(settings, {"steps": 7, "epochs": 2})
 
 
 def test_recipe_is_built_from_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,12 +45,16 @@ class CheckpointStore:
     def __init__(self, folder: Path, keep_last: int) -> None:
         self.folder, self.keep_last = folder, keep_last
 
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of `step` lies or will lie."""
+        return self.folder / f"step-{step:08d}"
+
     def save(self, snapshot: Snapshot, step: int) -> Path:
         """Write the checkpoint of `step` and prune old ones; returns its directory.
 
         raises: TrainingError when it cannot be written; older checkpoints are then untouched
         """
-        final = self.folder / f"step-{step:08d}"
+        final = self.path(step)
         work = self.folder / f".{final.name}.{os.getpid()}"
         shutil.rmtree(work, ignore_errors=True)
         try:
@@ -99,7 +103,7 @@ class CheckpointStore:
             step = json.loads((self.folder / "best.json").read_text())["step"]
         except (OSError, ValueError, KeyError):
             return None
-        path = self.folder / f"step-{step:08d}"
+        path = self.path(step)
         return path if path.exists() else None
 
     def load_last(self) -> tuple[Snapshot, Path, list[str]] | None:

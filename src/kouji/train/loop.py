@@ -20,14 +20,15 @@ import torch
 from kouji.errors import TrainingError
 from kouji.train.checkpoint import CheckpointStore, check_compatible, start_from
 from kouji.train.distributed import World, is_launched, join, pick_device, spawn
+from kouji.train.evaluation import Best, Evaluator
 from kouji.train.guard import LossGuard
-from kouji.train.ledger import Ledger, Outcome, merge
+from kouji.train.ledger import Ledger, Outcome
 from kouji.train.loader import BadClips, Loader
 from kouji.train.monitor import Monitor
-from kouji.train.recipes import ClipDataset, Recipe, hook, metric_sums, recipe_name
+from kouji.train.recipes import ClipDataset, Recipe, hook, recipe_name
 from kouji.train.sampler import BatchSampler, Planned, Position
 from kouji.train.schedule import learning_rate_factor
-from kouji.train.settings import RunSettings
+from kouji.train.settings import DEFAULT_STEPS, RunSettings
 from kouji.train.stepper import Stepper
 from kouji.train.stopping import Stop, caught_signals
 
@@ -36,7 +37,8 @@ from kouji.train.stopping import Stop, caught_signals
 class RunResult:
     """How a run ended.
 
-    status:     "finished", "paused" (stop_after_seconds) or "interrupted" (by `signal`)
+    status:     "finished", "stopped early" (patience), "paused" (stop_after_seconds) or
+                "interrupted" (by `signal`)
     step:       optimiser steps done in all
     best:       the lowest validation figure so far
     checkpoint: the last one written
@@ -50,7 +52,7 @@ class RunResult:
 
 
 def run(recipe: Recipe, settings: RunSettings) -> RunResult:
-    """Train until `settings.steps`, going on from the last checkpoint in `settings.out` if any.
+    """Train for `steps` or `epochs`, going on from the last checkpoint in `settings.out` if any.
 
     Collective: under torchrun every process calls it; without torchrun `devices` processes are
     started here (the recipe must then pickle). Raises TrainingError when the run has to
@@ -81,7 +83,10 @@ class _Run:
     """State of one run in one process."""
 
     def __init__(self, recipe: Recipe, settings: RunSettings, world: World) -> None:
-        self.recipe, self.settings, self.world = recipe, settings, world
+        self.recipe, self.world = recipe, world
+        self.dataset = recipe.dataset("train")
+        self.sampler = BatchSampler(self.dataset.lengths(), settings)
+        self.settings = settings = _with_steps(settings, self.sampler)
         out = Path(settings.out)
         out.mkdir(parents=True, exist_ok=True)
         self.monitor = Monitor(settings, is_active=world.is_main)
@@ -89,14 +94,14 @@ class _Run:
         self.bad_clips = BadClips(out / "bad_clips.txt")
         self.guard, self.ledger = LossGuard(settings), Ledger()
         self.step, self.trained_seconds = 0, 0.0
-        self.best: float | None = None
+        self.best = Best()
         self.saved: Path | None = None
         self.position = Position()
         self.stepper = self._build()
         self.device = self.stepper.device
-        self.dataset = recipe.dataset("train")
-        self.valid: ClipDataset | None = None
-        self.sampler = BatchSampler(self.dataset.lengths(), settings)
+        self.evaluator = Evaluator(
+            recipe, settings, self.stepper, lambda data, plan: self._loader(data, plan, [0], 1)
+        )
         self._resume()
 
     # --- preparation
@@ -106,7 +111,8 @@ class _Run:
         model = self.recipe.build().float().to(pick_device(self.settings.device, self.world))
         if self.settings.init_from:
             self.monitor.say(start_from(model, self.settings.init_from))
-        self.world.share_weights([*model.parameters(), *model.buffers()])
+        shared = [*model.parameters(), *model.buffers()]
+        self.world.share_weights([tensor.detach() for tensor in shared])
         return Stepper(self.recipe, model, self.settings, self.world)
 
     def _loader(
@@ -141,7 +147,11 @@ class _Run:
             )
         check_compatible(self.stepper.weights.master, snapshot.model, str(path))
         self.stepper.restore(snapshot, str(path))
-        self.step, self.best, self.saved = state["step"], state["best"], path
+        self.step, self.saved = state["step"], path
+        self.best = Best(state["best"], state.get("stale_evaluations", 0))
+        restore = hook(self.recipe, "restore")
+        if restore and state.get("recipe_state") is not None:
+            restore(state["recipe_state"])
         self.trained_seconds = state["trained_seconds"]
         self._restore_position(state["sampler"])
         self.monitor.say(f"resumed from {path} at step {self.step}")
@@ -173,6 +183,8 @@ class _Run:
     def _take_steps(self, loader: Loader, stop: Stop) -> str:
         run, batches = self.settings, iter(loader)
         while self.step < run.steps:
+            if 0 < run.patience <= self.best.stale_evaluations:
+                return "stopped early"
             loaded = next(batches)
             self.stepper.take(loaded, self.step, self.ledger)
             where = loaded.planned.position
@@ -180,7 +192,7 @@ class _Run:
             self._settle(is_forced=self.device.type != "cuda")
             if self.step % run.log_every == 0:
                 self._log()
-            if run.evaluate_every and self.step % run.evaluate_every == 0:
+            if self._is_evaluated(where):
                 self._evaluate()
             if run.samples_every and self.step % run.samples_every == 0:
                 self._show_samples()
@@ -189,17 +201,26 @@ class _Run:
                 return status
         return "finished"
 
+    def _is_evaluated(self, position: Position) -> bool:
+        """Whether an evaluation follows the step just taken, on the batch at `position`."""
+        run = self.settings
+        if run.evaluate_every and self.step % run.evaluate_every == 0:
+            return True
+        is_due = run.evaluate_epochs and (position.epoch + 1) % run.evaluate_epochs == 0
+        return bool(is_due) and self.sampler.is_last(position)
+
     def _end(self, status: str, stop: Stop) -> RunResult:
         self._settle()
-        if self.saved is None or self.saved.name != f"step-{self.step:08d}":
+        if self.saved != self.store.path(self.step):
             self._save()
-        checkpoint = self.saved or self.store.folder / f"step-{self.step:08d}"
-        best = "" if self.best is None else f", best {self.best:.4g}"
+        checkpoint = self.saved or self.store.path(self.step)
+        figure = self.best.figure
+        best = "" if figure is None else f", best {figure:.4g}"
         self.monitor.say(f"{status} at step {self.step}{best}, saved {checkpoint}")
         if len(self.bad_clips):
             self.monitor.say(f"{len(self.bad_clips)} clips were left out: {self.bad_clips.file}")
         number = stop.number if status == "interrupted" else None
-        return RunResult(status, self.step, self.best, checkpoint, number)
+        return RunResult(status, self.step, figure, checkpoint, number)
 
     # --- looking at what happened
 
@@ -289,67 +310,47 @@ class _Run:
             self.ledger.leave_out(time.monotonic() - started)
 
     def _evaluate(self) -> None:
-        """Process 0 evaluates, the others wait at the next agreement."""
+        """Process 0 evaluates; all learn the figures and draw the same conclusions."""
         self._settle()
-        if not self.world.is_main:
-            return
+        own: dict[str, float] | None = None
         with self._evaluating() as model:
-            figures = self._figures(model)
+            if self.world.is_main:
+                own = self.evaluator.figures(model, self.step)
+        figures: dict[str, float] = self.world.gather(own)[0]
         self.monitor.scalars(self.step, figures, kind="valid")
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.monitor.say(f"step {self.step} valid: {shown}")
+        observe = hook(self.recipe, "observe")
+        remark = observe(self.step, dict(figures)) if observe else None
+        if remark:
+            self.monitor.say(f"step {self.step} {remark}")
         figure = figures.get(hook(self.recipe, "best_metric") or "loss")
-        if figure is not None and figure == figure and (self.best is None or figure < self.best):
-            self.best = figure
+        if self.best.take(figure):
+            assert figure is not None
             self._save()
-            self.store.mark_best(self.step, figure)
-
-    def _figures(self, model: torch.nn.Module) -> dict[str, float]:
-        run = self.settings
-        if self.valid is None:
-            self.valid = self.recipe.dataset("valid")
-        dataset = self.valid
-        plain = dataclasses.replace(run, sample_power=0.0, seed=0)
-        sampler = BatchSampler(dataset.lengths(), plain)
-        plan = (p for p, _ in zip(_one_epoch(sampler), range(run.evaluate_batches), strict=False))
-        loader = self._loader(dataset, plan, [0], 1)
-        batches = (self.stepper.cast(part[0]) for item in loader for part in item.passes if part)
-        own = hook(self.recipe, "evaluate")
-        try:
-            if own:
-                return dict(own(model, batches, self.device))
-            return self._mean_loss(model, batches)
-        finally:
-            loader.close()
-
-    def _mean_loss(
-        self, model: torch.nn.Module, batches: Iterator[dict[str, Any]]
-    ) -> dict[str, float]:
-        """The default evaluation: the recipe's loss and metrics on validation clips."""
-        sums: dict[str, list[float]] = {}
-        generator = torch.Generator(self.device).manual_seed(self.settings.seed)
-        for batch in batches:
-            loss, metrics = self.recipe.loss(model, batch, self.step, generator)
-            num_examples = float(len(next(iter(batch.values()))))
-            weight = float(metrics.pop("weight", num_examples))
-            for name, value, own in metric_sums({"loss": loss, **metrics}, weight):
-                total = sums.setdefault(name, [0.0, 0.0])
-                total[0], total[1] = total[0] + float(value), total[1] + float(own)
-        return merge([sums])
+            if self.world.is_main:
+                self.store.mark_best(self.step, figure)
 
     def _show_samples(self) -> None:
         show = hook(self.recipe, "samples")
-        if show and self.world.is_main:
+        if show:
             with self._evaluating() as model:
-                show(model, self.monitor, self.step)
+                if self.world.is_main:
+                    show(model, self.monitor, self.step)
 
     # --- checkpoints
 
     def _save(self) -> None:
+        """Collective: all processes save at the same step, process 0 writes."""
         self._last_save = time.monotonic()
-        if not self.world.is_main:
-            return
-        state = {
+        if self.world.is_main:
+            self.store.save(self.stepper.snapshot(self._state()), self.step)
+        self.saved = self.store.path(self.step)
+
+    def _state(self) -> dict[str, Any]:
+        """What a resumed run has to know besides tensors."""
+        own_state = hook(self.recipe, "state")
+        return {
             "recipe": recipe_name(self.recipe),
             "config": hook(self.recipe, "config"),
             "settings": dataclasses.asdict(self.settings),
@@ -358,15 +359,17 @@ class _Run:
                 "epoch": self.position.epoch,
                 "batch": self.position.batch,
             },
-            "best": self.best,
+            "best": self.best.figure,
+            "stale_evaluations": self.best.stale_evaluations,
+            "recipe_state": own_state() if own_state else None,
             "trained_seconds": self.trained_seconds,
             "torch": torch.__version__,
         }
-        self.saved = self.store.save(self.stepper.snapshot(state), self.step)
 
 
-def _one_epoch(sampler: BatchSampler) -> Iterator[Planned]:
-    for planned in sampler.batches(Position()):
-        if planned.position.epoch:
-            return
-        yield planned
+def _with_steps(settings: RunSettings, sampler: BatchSampler) -> RunSettings:
+    """Settings whose `steps` says how long the run is."""
+    steps = settings.steps or DEFAULT_STEPS
+    if settings.epochs:
+        steps = sum(sampler.num_batches(epoch) for epoch in range(settings.epochs))
+    return dataclasses.replace(settings, steps=steps, epochs=0)

@@ -54,6 +54,8 @@ class Recipe(Protocol):
     keep_float32: Collection[str]   batch entries that are not cast to half precision
     best_metric: str                key of evaluate's result to minimise; else "loss"
     evaluate(model, batches, device) -> dict[str, float]
+    observe(step, figures) -> str | None   after each evaluation, on every process; a line to show
+    state() -> JSON, restore(JSON)  what observe changed, kept in checkpoints
     samples(model, monitor, step) -> None
     optimizers(model, settings) -> Optimizer | dict[str, Optimizer]
     training_step(context, batch, step, generator) -> dict[str, float | Tensor]   (GANs)

@@ -48,6 +48,7 @@ class BatchSampler:
     def __init__(self, lengths: Sequence[float], settings: RunSettings, *, shuffle: bool = True):
         self._lengths = np.asarray(lengths, dtype=np.float64)
         self._settings, self._shuffle = settings, shuffle
+        self._counted: tuple[int, int] | None = None  # epoch and its number of batches
         usable = self._lengths >= settings.min_seconds
         if settings.max_seconds:
             usable &= self._lengths <= settings.max_seconds
@@ -84,6 +85,19 @@ class BatchSampler:
         if self._shuffle:
             batches = [batches[i] for i in rng.permutation(len(batches))]
         return batches
+
+    def num_batches(self, epoch: int) -> int:
+        """Batches of one epoch; drawn clips and jittered durations may change it a little."""
+        run = self._settings
+        if run.batch_size and not run.sample_power:
+            return -(-self.num_usable // run.batch_size)
+        if self._counted is None or self._counted[0] != epoch:
+            self._counted = epoch, len(self.epoch(epoch))
+        return self._counted[1]
+
+    def is_last(self, position: Position) -> bool:
+        """Whether the batch at `position` ends its epoch."""
+        return position.batch + 1 >= self.num_batches(position.epoch)
 
     def batches(self, start: Position) -> Iterator[Planned]:
         """All batches from `start` on, epoch after epoch, without end."""

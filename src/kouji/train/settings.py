@@ -7,13 +7,16 @@ Knows nothing of models or data: those have their own blocks, checked by their r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args, get_type_hints
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from kouji.errors import ConfigError
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Decay = Literal["cosine", "linear", "exponential", "constant"]
+Strategy = Literal["auto", "single", "ddp", "zero2", "zero3"]
+
+DEFAULT_STEPS = 1000  # of a run that names neither steps nor epochs
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class RunSettings:
 
     out: str = "runs/unnamed"
     seed: int = 0
-    steps: int = 1000  # optimiser steps in all
+    steps: int = 0  # optimiser steps in all; 0: as epochs says, else DEFAULT_STEPS
+    epochs: int = 0  # times through the data, in place of steps
     # One optimiser step sees this much, whatever the number of processes and passes.
     batch_seconds: float = 0.0  # padded seconds a step; or
     batch_size: int = 0  # examples a step: exactly one of the two is set
@@ -40,6 +44,10 @@ class RunSettings:
     ema_decay: float = 0.0  # 0: no averaging
     ema_every: int = 8  # steps between updates of the average (decay ** 8 each)
     precision: Precision = "float32"
+    strategy: Strategy = "auto"  # what several processes share out; auto: ddp if there are several
+    checkpointing: bool = False  # compute activations again in backward, to save memory
+    compile: bool = False  # torch.compile of the model's blocks
+    offload: bool = False  # float32 weights, moments and averages on the CPU
     device: str = "cpu"  # cpu, cuda, cuda:1
     devices: int = 1  # local processes to start; torchrun sets its own
     threads: int = 0  # torch threads; 0: leave as they are
@@ -48,7 +56,9 @@ class RunSettings:
     log_every: int = 10
     progress_seconds: float = 10.0  # between lines where stderr is no terminal
     evaluate_every: int = 0  # 0: never
+    evaluate_epochs: int = 0  # at the end of every so many epochs; 0: never
     evaluate_batches: int = 20
+    patience: int = 0  # evaluations without a better figure that end the run; 0: never
     samples_every: int = 0  # 0: never
     save_every_seconds: float = 300.0
     keep_last: int = 3
@@ -78,6 +88,20 @@ def parse_settings(values: Mapping[str, Any]) -> RunSettings:
     return RunSettings(**known)
 
 
+def change_settings(settings: RunSettings, changes: Mapping[str, Any]) -> RunSettings:
+    """`settings` with some keys changed; naming one key of an either-or pair takes back the other.
+
+    raises: ConfigError for unknown keys and wrong values
+    """
+    left_out: dict[str, Any] = {}
+    for first, second in (("steps", "epochs"), ("batch_seconds", "batch_size")):
+        if changes.get(first) and second not in changes:
+            left_out[second] = 0
+        elif changes.get(second) and first not in changes:
+            left_out[first] = 0
+    return parse_settings({**asdict(settings), **left_out, **changes})
+
+
 def _yaml_number(key: str, value: Any) -> Any:
     """YAML 1.1 reads 1e-3 (no dot) as text; take it for the number it is."""
     if isinstance(value, str) and get_type_hints(RunSettings)[key] is float:
@@ -96,7 +120,7 @@ def _check_types(settings: RunSettings) -> None:
         elif kind in (int, float, bool, str):
             if type(value) is not kind:
                 raise ConfigError(f"run.{name} has a wrong type", seen=value, allowed=kind.__name__)
-        elif kind is Precision or kind is Decay:
+        elif get_origin(kind) is Literal:
             if value not in get_args(kind):
                 raise ConfigError(
                     f"run.{name} is unknown", seen=value, allowed=", ".join(get_args(kind))
@@ -109,7 +133,7 @@ def _in_unit(value: object) -> bool:
     return isinstance(value, float | int) and 0 <= value < 1
 
 
-_AT_LEAST_ONE = ("steps", "accumulate", "ema_every", "devices", "log_every", "keep_last")
+_AT_LEAST_ONE = ("accumulate", "ema_every", "devices", "log_every", "keep_last")
 _ABOVE_ZERO = ("learning_rate", "progress_seconds", "divergence_patience")
 
 
@@ -119,6 +143,18 @@ def _check_ranges(settings: RunSettings) -> None:
             "a run needs exactly one of batch_seconds and batch_size",
             seen=f"batch_seconds={settings.batch_seconds}, batch_size={settings.batch_size}",
             allowed="one above 0, the other left out",
+        )
+    if settings.steps and settings.epochs:
+        raise ConfigError(
+            "a run is as long as steps or as epochs says",
+            seen=f"steps={settings.steps}, epochs={settings.epochs}",
+            allowed="one of them, the other left out or 0",
+        )
+    if settings.patience and not (settings.evaluate_every or settings.evaluate_epochs):
+        raise ConfigError(
+            "run.patience counts evaluations, and there are none",
+            seen=settings.patience,
+            cure="set evaluate_epochs or evaluate_every",
         )
     for name, kind in get_type_hints(RunSettings).items():
         value = getattr(settings, name)
