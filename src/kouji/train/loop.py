@@ -7,6 +7,7 @@ one that was never stopped. Plain torch; knows no model, no data and no terminal
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ from kouji.train.stopping import Stop, caught_signals
 class RunResult:
     """How a run ended.
 
-    status:     "finished", "stopped early" (patience), "paused" (stop_after_seconds) or
+    status:     "finished", "stopped early" (patience, is_done), "paused" (stop_after_seconds) or
                 "interrupted" (by `signal`)
     step:       optimiser steps done in all
     best:       the lowest validation figure so far
@@ -183,7 +184,8 @@ class _Run:
     def _take_steps(self, loader: Loader, stop: Stop) -> str:
         run, batches = self.settings, iter(loader)
         while self.step < run.steps:
-            if 0 < run.patience <= self.best.stale_evaluations:
+            has_patience = self.best.stale_evaluations < run.patience or not run.patience
+            if not has_patience or hook(self.recipe, "is_done"):
                 return "stopped early"
             loaded = next(batches)
             self.stepper.take(loaded, self.step, self.ledger)
@@ -217,10 +219,22 @@ class _Run:
         figure = self.best.figure
         best = "" if figure is None else f", best {figure:.4g}"
         self.monitor.say(f"{status} at step {self.step}{best}, saved {checkpoint}")
+        self._report(status)
         if len(self.bad_clips):
             self.monitor.say(f"{len(self.bad_clips)} clips were left out: {self.bad_clips.file}")
         number = stop.number if status == "interrupted" else None
         return RunResult(status, self.step, figure, checkpoint, number)
+
+    def _report(self, status: str) -> None:
+        """Write what the recipe has to say of its run beside the log, and show its summary."""
+        own = hook(self.recipe, "report")
+        if own is None or not self.world.is_main:
+            return
+        facts = {"status": status, "step": self.step, "best": self.best.figure, **own()}
+        text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+        (Path(self.settings.out) / "report.json").write_text(text, encoding="utf-8")
+        for line in facts.get("summary", []):
+            self.monitor.say(line)
 
     # --- looking at what happened
 
@@ -324,6 +338,9 @@ class _Run:
         remark = observe(self.step, dict(figures)) if observe else None
         if remark:
             self.monitor.say(f"step {self.step} {remark}")
+        draw = hook(self.recipe, "draw")
+        if draw and self.world.is_main:
+            draw(self.monitor, self.step)
         figure = figures.get(hook(self.recipe, "best_metric") or "loss")
         if self.best.take(figure):
             assert figure is not None

@@ -56,6 +56,9 @@ class Recipe(Protocol):
     evaluate(model, batches, device) -> dict[str, float]
     observe(step, figures) -> str | None   after each evaluation, on every process; a line to show
     state() -> JSON, restore(JSON)  what observe changed, kept in checkpoints
+    is_done: bool                   asked before each step; True ends the run "stopped early"
+    draw(monitor, step) -> None     after each evaluation: pictures of it
+    report() -> JSON                when the run ends: report.json; "summary" is lines to show
     samples(model, monitor, step) -> None
     optimizers(model, settings) -> Optimizer | dict[str, Optimizer]
     training_step(context, batch, step, generator) -> dict[str, float | Tensor]   (GANs)
