@@ -5,6 +5,7 @@ All of it is decided by names and bytes, never by chance.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 
 OWN_FOLDS = 5
 _SHOWN = 3  # examples named in a warning
-_EDGE_BYTES = 1 << 16
+_LOOK_BYTES = 1 << 12
 
 
 def fold_order(fold: str) -> tuple[bool, int, str]:
@@ -73,19 +74,31 @@ def torn_apart(clips: Sequence[tuple[str, Path, str, str | None]]) -> list[str]:
 
 
 def _copies(paths: Sequence[Path]) -> list[list[Path]]:
-    """Groups of files of one size with the same beginning and end (64 KiB each)."""
+    """Groups of files with the same bytes; only those of one size and one look are read whole."""
+    looks: dict[tuple[int, bytes], list[Path]] = defaultdict(list)
     sizes: dict[int, list[Path]] = defaultdict(list)
     for path in paths:
-        sizes[path.stat().st_size].append(path)
-    groups: dict[bytes, list[Path]] = defaultdict(list)
+        with contextlib.suppress(OSError):  # a prepared store outlives the files it came from
+            sizes[path.stat().st_size].append(path)
     for size, same in sizes.items():
         for path in same if len(same) > 1 else ():
+            looks[size, _look(path, size)].append(path)
+    wholes: dict[str, list[Path]] = defaultdict(list)
+    for same in looks.values():
+        for path in same if len(same) > 1 else ():
             with path.open("rb") as file:
-                digest = hashlib.sha256(file.read(_EDGE_BYTES))
-                file.seek(max(0, size - _EDGE_BYTES))
-                digest.update(file.read())
-            groups[digest.digest()].append(path)
-    return [same for same in groups.values() if len(same) > 1]
+                wholes[hashlib.file_digest(file, "sha256").hexdigest()].append(path)
+    return [same for same in wholes.values() if len(same) > 1]
+
+
+def _look(path: Path, num_bytes: int) -> bytes:
+    """Beginning, middle and end of a file: collections of clips of one size are read fast."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for start in (0, num_bytes // 2, max(0, num_bytes - _LOOK_BYTES)):
+            file.seek(start)
+            digest.update(file.read(_LOOK_BYTES))
+    return digest.digest()
 
 
 def named(what: str, names: Sequence[str], kind: str = "clips") -> list[str]:

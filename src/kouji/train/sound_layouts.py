@@ -216,7 +216,7 @@ def list_sounds(folder: Path, layout: str, subset: str | None) -> Listing:
             if is_folders and place == root and len({row.label for row in rows}) == 1:
                 continue  # an archive unpacked into a folder of its own, perhaps
             if rows:
-                chosen = rows if tree.root == inner and is_folders else _select(rows, subset)
+                chosen = rows if tree.root == inner and is_folders else select_rows(rows, subset)
                 listed = {row.path for row in rows}
                 loose = tuple(each for each, path in tree.files.items() if path not in listed)
                 return Listing(name, tuple(chosen), loose, tree.folders)
@@ -239,7 +239,7 @@ def _places(root: Path) -> list[Path]:
     return [root, *inner] if len(inner) == 1 else [root]
 
 
-def _select(rows: list[ListedSound], subset: str | None) -> list[ListedSound]:
+def select_rows(rows: list[ListedSound], subset: str | None) -> list[ListedSound]:
     """Rows whose name begins with the folders of `subset`, or ESC-50's rows flagged esc10."""
     if not subset:
         return rows

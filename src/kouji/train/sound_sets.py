@@ -33,6 +33,7 @@ class SoundClip:
     seconds:   0 where the sound was not looked at
     name:      path below the collection's folder, with forward slashes
     recording: what it was cut from; clips of one recording must not be split
+    speaker:   who is heard, empty where nobody says so
     """
 
     path: Path
@@ -41,6 +42,7 @@ class SoundClip:
     seconds: float
     name: str = ""
     recording: str = ""
+    speaker: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,40 +94,74 @@ def read_sound_set(
     decode:   look into every file; without it `seconds` is 0 and only missing files are faults
     raises:   UsageError for wrong arguments, DataError where nothing is found or most is damaged
     """
-    if group_by not in ("fold", "speaker"):
-        raise UsageError("unknown grouping", seen=group_by, allowed="fold, speaker")
+    found = find_sounds(folder, layout=layout, subset=subset)
+    return assemble(found, measure(found.rows, decode=decode), group_by)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder lists, each file once, before any is looked into.
+
+    num_listed: rows of the table, those with a fault too
+    """
+
+    layout: str
+    rows: tuple[ListedSound, ...]
+    num_listed: int
+    faults: tuple[Unreadable, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def find_sounds(folder: str | Path, *, layout: str = "auto", subset: str | None = None) -> Found:
+    """List a collection; arguments and errors as for `read_sound_set`."""
     listing = list_sounds(Path(folder), layout, subset)
     rows, faults, warnings = _drop_repeats(listing.rows)
-    measured = _measure(rows, decode=decode)
-    faults += [Unreadable(row.path, told) for row, told in measured if isinstance(told, str)]
-    good = [(row, told) for row, told in measured if not isinstance(told, str)]
-    check_most_usable(faults, len(listing.rows))
-    if group_by == "speaker":
-        good = [(replace(row, fold=row.speaker), seconds) for row, seconds in good]
-        _check_speakers([row for row, _ in good])
-    warnings += _warn_classes(listing.rows, [row for row, _ in good], listing.folders)
     where = "in no class folder" if listing.layout == "folders" else "not in the table"
     warnings += named(f"{where} and left out", sorted(listing.unlisted), "files")
-    has_own = all(row.fold is None for row, _ in good)
-    if has_own:
-        folds, told = make_folds([(row.label, row.recording) for row, _ in good])
-        good = [
-            (replace(row, fold=fold), seconds)
-            for (row, seconds), fold in zip(good, folds, strict=True)
-        ]
-        warnings.append(told)
-    else:
-        homeless = [row.name for row, _ in good if row.fold is None]
-        warnings += named("without a fold, trained on in every round", homeless)
-    warnings += torn_apart([(row.name, row.path, row.recording, row.fold) for row, _ in good])
+    if listing.layout == "folders" and all(row.fold is None for row in rows):
+        classes = {row.label for row in rows}
+        empty = sorted({each for each in listing.folders if "/" not in each} - classes)
+        warnings += named("with no sound in them", empty, "class folders")
+    return Found(listing.layout, tuple(rows), len(listing.rows), tuple(faults), tuple(warnings))
+
+
+def assemble(found: Found, measured: Sequence[float | str], group_by: GroupBy) -> SoundSet:
+    """The collection of what turned out usable.
+
+    measured: of each of `found.rows`, its seconds or why it cannot be used
+    """
+    if group_by not in ("fold", "speaker"):
+        raise UsageError("unknown grouping", seen=group_by, allowed="fold, speaker")
+    pairs = list(zip(found.rows, measured, strict=True))
+    faults = [*found.faults]
+    faults += [Unreadable(row.path, told) for row, told in pairs if isinstance(told, str)]
+    check_most_usable(faults, found.num_listed)
+    good = [(row, told) for row, told in pairs if not isinstance(told, str)]
+    rows, own = _fold_rows([row for row, _ in good], group_by)
+    lost = sorted({row.label for row in found.rows} - {row.label for row in rows})
+    warnings = [*found.warnings, *named("without a usable clip and left out", lost, "classes")]
+    warnings += [own] if own else []
+    homeless = [row.name for row in rows if row.fold is None]
+    warnings += named("without a fold, trained on in every round", homeless)
+    warnings += torn_apart([(row.name, row.path, row.recording, row.fold) for row in rows])
     clips = tuple(
-        SoundClip(row.path, row.label, row.fold, seconds, row.name, row.recording)
-        for row, seconds in sorted(good, key=lambda pair: pair[0].name)
+        SoundClip(row.path, row.label, row.fold, seconds, row.name, row.recording, row.speaker)
+        for row, (_, seconds) in sorted(zip(rows, good, strict=True), key=lambda p: p[0].name)
     )
-    labels = _labels([row for row, _ in good])
     return SoundSet(
-        clips, labels, listing.layout, tuple(faults), tuple(warnings), has_own_folds=has_own
+        clips, _labels(rows), found.layout, tuple(faults), tuple(warnings), has_own_folds=bool(own)
     )
+
+
+def _fold_rows(rows: list[ListedSound], group_by: GroupBy) -> tuple[list[ListedSound], str]:
+    """Rows with the folds asked for, and, where they had to be made here, what to say of them."""
+    if group_by == "speaker":
+        _check_speakers(rows)
+        return [replace(row, fold=row.speaker) for row in rows], ""
+    if any(row.fold is not None for row in rows):
+        return rows, ""
+    folds, told = make_folds([(row.label, row.recording) for row in rows])
+    return [replace(row, fold=fold) for row, fold in zip(rows, folds, strict=True)], told
 
 
 def check_most_usable(faults: Sequence[Unreadable], num_listed: int) -> None:
@@ -162,7 +198,7 @@ def _drop_repeats(
     return kept, faults, named("listed more than once, kept once", repeated)
 
 
-def _measure(rows: Sequence[ListedSound], *, decode: bool) -> list[tuple[ListedSound, float | str]]:
+def measure(rows: Sequence[ListedSound], *, decode: bool) -> list[float | str]:
     """Seconds of each row's file, or why it cannot be used.
 
     Threads are enough: decoders let go of Python while they work.
@@ -174,9 +210,9 @@ def _measure(rows: Sequence[ListedSound], *, decode: bool) -> list[tuple[ListedS
         return seconds_of(row.path) if decode else 0.0
 
     if not decode:
-        return [(row, look(row)) for row in rows]
+        return [look(row) for row in rows]
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        return list(zip(rows, pool.map(look, rows), strict=True))
+        return list(pool.map(look, rows))
 
 
 def seconds_of(path: Path) -> float | str:
@@ -195,7 +231,7 @@ def reason_of(error: AudioError) -> str:
 
 
 def _check_speakers(rows: Sequence[ListedSound]) -> None:
-    unknown = [row.name for row in rows if not row.fold]
+    unknown = [row.name for row in rows if not row.speaker]
     if unknown:
         raise UsageError(
             "these clips have no speaker to be held out by",
@@ -217,16 +253,3 @@ def _labels(rows: Sequence[ListedSound]) -> tuple[str, ...]:
         return (own[label] or 0) if is_numbered else 0, label
 
     return tuple(sorted(numbers, key=place))
-
-
-def _warn_classes(
-    listed: Sequence[ListedSound], good: Sequence[ListedSound], folders: Sequence[str]
-) -> list[str]:
-    """Classes without a usable clip: all damaged, or a folder with nothing in it."""
-    usable = {row.label for row in good}
-    lost = sorted({row.label for row in listed if row.label} - usable)
-    told = named("without a usable clip and left out", lost, "classes")
-    if listed and all(row.name.split("/")[0] == row.label for row in listed):
-        empty = sorted({name for name in folders if "/" not in name} - {r.label for r in listed})
-        told += named("with no sound in them", empty, "class folders")
-    return told
