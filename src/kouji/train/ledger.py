@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,16 @@ class Ledger:
         self._losses: list[float] = []
         self._norms: list[float] = []
         self._metrics: dict[str, Any] = {}
-        self._audio_seconds, self._start = 0.0, time.monotonic()
+        self._audio_seconds, self._waited, self._start = 0.0, 0.0, time.monotonic()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time spent within is spent waiting for data."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._waited += time.monotonic() - started
 
     def add_step(self, step: int, applied: Applied, planned: Planned) -> None:
         """Note a step whose outcome still lies on the device."""
@@ -82,13 +92,17 @@ class Ledger:
                 yield Outcome(step, loss, norm, bool(is_finite), planned)
 
     def close(self, world: World) -> tuple[dict[str, float], float]:
-        """The interval's means over all processes, and the seconds it took; begins the next."""
+        """The interval's means over all processes, and the seconds it took; begins the next.
+
+        `input_wait` is the share of these seconds that this process waited for its batches.
+        """
         sums = world.gather(
             {name: [float(total), float(weight)] for name, (total, weight) in self._metrics.items()}
         )
         seconds = max(time.monotonic() - self._start, 1e-9)
         values = {"loss": _mean(self._losses), **merge(sums), "grad_norm": _mean(self._norms)}
         values["audio_per_second"] = self._audio_seconds / seconds
+        values["input_wait"] = self._waited / seconds
         self.begin()
         return values, seconds
 

@@ -187,7 +187,8 @@ class _Run:
             has_patience = self.best.stale_evaluations < run.patience or not run.patience
             if not has_patience or hook(self.recipe, "is_done"):
                 return "stopped early"
-            loaded = next(batches)
+            with self.ledger.waiting():
+                loaded = next(batches)
             self.stepper.take(loaded, self.step, self.ledger)
             where = loaded.planned.position
             self.position, self.step = Position(where.epoch, where.batch + 1), self.step + 1
