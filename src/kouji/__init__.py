@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kouji import errors
     from kouji.api import load
+    from kouji.classification import Classification
+    from kouji.classifying import load_classifier
     from kouji.text.style import Style
     from kouji.types import Audio, Speech, Timing
     from kouji.voices import Voice, VoiceStore
@@ -19,6 +21,7 @@ __version__ = "0.1.0"
 
 _DOORS = {
     "Audio": "kouji.types",
+    "Classification": "kouji.classification",
     "Speech": "kouji.types",
     "Style": "kouji.text.style",
     "Timing": "kouji.types",
@@ -26,10 +29,12 @@ _DOORS = {
     "VoiceStore": "kouji.voices",
     "errors": "kouji.errors",
     "load": "kouji.api",
+    "load_classifier": "kouji.classifying",
 }
 
 __all__ = [
     "Audio",
+    "Classification",
     "Speech",
     "Style",
     "Timing",
@@ -38,6 +43,7 @@ __all__ = [
     "__version__",
     "errors",
     "load",
+    "load_classifier",
 ]
 
 

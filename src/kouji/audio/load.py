@@ -11,6 +11,7 @@ import io
 import math
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from kouji.audio.completeness import check_complete
 from kouji.audio.containers import identify
-from kouji.audio.decode import MAX_CHANNELS, open_decoding, to_float
+from kouji.audio.decode import BLOCK_VALUES, MAX_CHANNELS, Decoding, open_decoding, to_float
 from kouji.audio.resample import MAX_RATE_HZ, MIN_RATE_HZ, Resampler, check_rate
 from kouji.audio.resample import resample as resample_whole
 from kouji.errors import AudioError, UnreadableAudio
@@ -70,7 +71,8 @@ def load_audio(
         raise AudioError("max_seconds is wrong", seen=repr(max_seconds), allowed="a number above 0")
     if isinstance(source, (Audio, np.ndarray)):
         audio = _from_array(source, array_rate)
-        _check_duration(len(audio.samples), audio.sample_rate, max_seconds)
+        limit = min(max_seconds, MAX_FRAMES / audio.sample_rate)
+        _check_duration(len(audio.samples), audio.sample_rate, limit)
         if sample_rate is not None:
             audio = resample_whole(audio, sample_rate)
         _check_count(len(audio.samples), AudioError)
@@ -88,20 +90,67 @@ def load_audio(
     )
 
 
+def read_blocks(
+    source: Source,
+    sample_rate: int,
+    *,
+    max_seconds: float = math.inf,
+    array_rate: int | None = None,
+) -> Iterator[Samples]:
+    """The sound of `load_audio` block by block, so that hours of it need no memory.
+
+    sample_rate: Hz wanted
+    others:      as `load_audio`; file objects and bytes are held whole as they come
+    yields:      (samples,) float32, mono, checked
+    raises:      what `load_audio` raises, at the first block or at the damaged one
+    """
+    check_rate(sample_rate, "wanted sampling rate")
+    if isinstance(source, (str, Path)):
+        with _open_regular(Path(source)) as file, _named(Path(source)):
+            yield from _resampled(file, sample_rate, max_seconds)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        yield from _resampled(io.BytesIO(bytes(source)), sample_rate, max_seconds)
+    elif not isinstance(source, (Audio, np.ndarray)) and hasattr(source, "read"):
+        yield from _resampled(io.BytesIO(_read_stream(source)), sample_rate, max_seconds)
+    else:
+        audio = load_audio(
+            source, sample_rate=sample_rate, max_seconds=max_seconds, array_rate=array_rate
+        )
+        for start in range(0, len(audio.samples), BLOCK_VALUES):
+            yield audio.samples[start : start + BLOCK_VALUES]
+
+
+def _resampled(file: BinaryIO, sample_rate: int, max_seconds: float) -> Iterator[Samples]:
+    decoding, blocks = _open(file, max_seconds, math.inf)
+    resampler = Resampler(decoding.sample_rate, sample_rate)
+    num_samples = 0
+    for block in blocks:
+        ready = resampler.push(block)
+        num_samples += len(ready)
+        yield ready
+    ready = resampler.push(np.zeros(0, np.float32), last=True)
+    _check_count(num_samples + len(ready), NoSound)
+    yield ready
+
+
 def _from_path(
     path: Path, sample_rate: int | None, max_seconds: float, highest_rate: int | None
 ) -> Audio:
-    """Load a regular file; errors name it, since callers load thousands."""
-    with _open_regular(path) as file:
-        try:
-            return _decode(file, sample_rate, max_seconds, highest_rate)
-        except UnreadableAudio as error:
-            what = f"cannot use {path.name!r}: {error.what}"
-            raise type(error)(
-                what, seen=error.seen, allowed=error.allowed, cure=error.cure
-            ) from error
-        except OSError as error:
-            raise _unreadable(path, error.strerror) from error
+    """Load a regular file."""
+    with _open_regular(path) as file, _named(path):
+        return _decode(file, sample_rate, max_seconds, highest_rate)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors name their file, since callers load thousands."""
+    try:
+        yield
+    except UnreadableAudio as error:
+        what = f"cannot use {path.name!r}: {error.what}"
+        raise type(error)(what, seen=error.seen, allowed=error.allowed, cure=error.cure) from error
+    except OSError as error:
+        raise _unreadable(path, error.strerror) from error
 
 
 def _open_regular(path: Path) -> BinaryIO:
@@ -143,6 +192,16 @@ def _read_stream(file: BinaryIO) -> bytes:
 def _decode(
     file: BinaryIO, sample_rate: int | None, max_seconds: float, highest_rate: int | None
 ) -> Audio:
+    decoding, blocks = _open(file, max_seconds)
+    own_rate = min(decoding.sample_rate, highest_rate or decoding.sample_rate)
+    target_rate = sample_rate or own_rate
+    return Audio(_collect(blocks, Resampler(decoding.sample_rate, target_rate)), target_rate)
+
+
+def _open(
+    file: BinaryIO, max_seconds: float, max_frames: float = MAX_FRAMES
+) -> tuple[Decoding, Iterator[Samples]]:
+    """A file being decoded, and its checked blocks."""
     num_bytes = file.seek(0, io.SEEK_END)
     if num_bytes == 0:
         raise NoSound(
@@ -159,12 +218,10 @@ def _decode(
             seen=f"{decoding.sample_rate} Hz",
             allowed=f"{MIN_RATE_HZ} to {MAX_RATE_HZ} Hz",
         )
+    limit = min(max_seconds, max_frames / decoding.sample_rate)
     if decoding.num_frames is not None:
-        _check_duration(decoding.num_frames, decoding.sample_rate, max_seconds)
-    own_rate = min(decoding.sample_rate, highest_rate or decoding.sample_rate)
-    target_rate = sample_rate or own_rate
-    blocks = _checked_blocks(decoding.blocks, decoding.sample_rate, max_seconds)
-    return Audio(_collect(blocks, Resampler(decoding.sample_rate, target_rate)), target_rate)
+        _check_duration(decoding.num_frames, decoding.sample_rate, limit)
+    return decoding, _checked_blocks(decoding.blocks, decoding.sample_rate, limit)
 
 
 def _collect(blocks: Iterator[Samples], resampler: Resampler) -> Samples:
@@ -199,13 +256,11 @@ def _check_count(num_samples: int, error: type[AudioError]) -> None:
 def _check_duration(
     num_frames: int, sample_rate: int, max_seconds: float, *, is_partial: bool = False
 ) -> None:
-    limit = min(max_seconds, MAX_FRAMES / sample_rate)
-    if num_frames <= limit * sample_rate:
+    if num_frames <= max_seconds * sample_rate:
         return
     seen = ("over " if is_partial else "") + f"{num_frames / sample_rate:.1f} s"
-    allowed = f"{limit:g} s" if math.isfinite(limit) else "any"
     raise AudioTooLong(
-        "the audio is too long", seen=seen, allowed=f"up to {allowed}", cure="cut it first"
+        "the audio is too long", seen=seen, allowed=f"up to {max_seconds:g} s", cure="cut it first"
     )
 
 
@@ -225,6 +280,17 @@ def _check_values(samples: Samples, error: type[AudioError]) -> None:
         )
 
 
+def mono_piece(values: NDArray[Any]) -> Samples:
+    """A piece of a stream as (samples,) float32: an array as `load_audio` takes it, or empty.
+
+    raises: AudioError for what is no sound
+    """
+    array = np.asarray(values)
+    if array.ndim in (1, 2) and array.size == 0:
+        return np.zeros(0, np.float32)
+    return _mono(array)
+
+
 def _from_array(source: Audio | NDArray[Any], array_rate: int | None) -> Audio:
     """Check an array or Audio and bring it to mono float32; the caller's memory is not shared."""
     values = source.samples if isinstance(source, Audio) else source
@@ -234,16 +300,21 @@ def _from_array(source: Audio | NDArray[Any], array_rate: int | None) -> Audio:
             "an array does not know its sampling rate", cure="pass array_rate=... in Hz"
         )
     sample_rate = check_rate(rate)
-    if not isinstance(values, np.ndarray) or values.ndim not in (1, 2):
-        shape = getattr(values, "shape", type(values).__name__)
-        raise AudioError(
-            "the array has the wrong shape", seen=shape, allowed="(samples,) or (samples, channels)"
-        )
+    if not isinstance(values, np.ndarray):
+        raise _wrong_shape(type(values).__name__)
+    if values.ndim in (1, 2):
+        _check_count(0 if min(values.shape) == 0 else max(values.shape), AudioError)
+    return Audio(_mono(values), sample_rate)
+
+
+def _mono(values: NDArray[Any]) -> Samples:
+    """(samples,) float32 of an array; a copy."""
+    if values.ndim not in (1, 2):
+        raise _wrong_shape(values.shape)
     if values.ndim == 2 and min(values.shape) > MAX_CHANNELS:
         raise AudioError(
             "the array has too many channels", seen=values.shape, allowed=f"up to {MAX_CHANNELS}"
         )
-    _check_count(0 if min(values.shape) == 0 else max(values.shape), AudioError)
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinity, refused below
         samples = to_float(values)
     if samples is None:
@@ -256,4 +327,10 @@ def _from_array(source: Audio | NDArray[Any], array_rate: int | None) -> Audio:
     if samples.ndim == 2:
         samples = samples.mean(axis=int(np.argmin(samples.shape)), dtype=np.float32)
     _check_values(samples, AudioError)
-    return Audio(np.ascontiguousarray(samples), sample_rate)
+    return np.ascontiguousarray(samples)
+
+
+def _wrong_shape(seen: object) -> AudioError:
+    return AudioError(
+        "the array has the wrong shape", seen=seen, allowed="(samples,) or (samples, channels)"
+    )

@@ -78,14 +78,15 @@ class Isolation:
         ]
 
 
-def explain(failure: Exception) -> KoujiError:
-    """What the caller of a failed request is told."""
+def explain(failure: Exception, *, is_sound: bool = True) -> KoujiError:
+    """What the caller of a failed request is told; `is_sound` as in the request."""
     if isinstance(failure, KoujiError):
         return failure
+    other = "a shorter text, or another voice" if is_sound else "another sound"
     error = EngineFailed(
         "a stage failed on this request",
         seen=f"{type(failure).__name__}: {failure}",
-        cure="try a shorter text, or another voice; report it if it happens again",
+        cure=f"try {other}; report it if it happens again",
     )
     error.__cause__ = failure
     return error

@@ -70,7 +70,13 @@ class Rendering:
             if isinstance(samples, Exception):
                 failures.append((row, samples))
             elif not np.isfinite(samples).all():
-                failures.append((row, EngineFailed("the vocoder gave no finite samples")))
+                is_sound = row.job.request.is_sound
+                what = (
+                    "vocoder gave no finite samples"
+                    if is_sound
+                    else "network gave no finite figures"
+                )
+                failures.append((row, EngineFailed(f"the {what}")))
             else:
                 row.held.append(samples)
                 row.num_samples += len(samples)

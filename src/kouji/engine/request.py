@@ -35,6 +35,7 @@ class EngineRequest:
     is_background: goes behind every request that is not
     is_exact: computed without company and with a fixed number of threads: the same bits each
               time on a machine, where others may differ in the last of them; slower
+    is_sound: what comes back is to be heard, and counts in the times to the first sound
     id:       names the request in traces and errors
     """
 
@@ -49,6 +50,7 @@ class EngineRequest:
     deadline_seconds: float | None = None
     is_background: bool = False
     is_exact: bool = False
+    is_sound: bool = True
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 

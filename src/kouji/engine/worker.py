@@ -237,7 +237,7 @@ class Worker:
         """End the jobs of rows that failed, and hand over what the others made."""
         for row, failure in failures:
             if not row.job.channel.is_closed:
-                self._end(row.job, explain(failure))
+                self._end(row.job, explain(failure, is_sound=row.job.request.is_sound))
         jobs = {id(row.job): row.job for row in cast(tuple[SegmentRow, ...], action.rows)}
         for job in jobs.values():
             if job.channel.is_closed:
@@ -250,6 +250,8 @@ class Worker:
     def _first_audio(self, job: LiveJob) -> None:
         now = self._clock()
         job.has_spoken = True
+        if not job.request.is_sound:
+            return
         with self._lock:
             self._tally.first_audio_seconds.append(now - job.arrived)
         if self._trace is not None:
