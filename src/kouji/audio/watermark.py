@@ -27,7 +27,7 @@ MARK_LEVEL = 0.07  # amplitude of the mark to the speech in its critical band, -
 MIN_RATE_HZ = 16_000
 # After a loud sound the mark falls by 3 dB a hop (12 ms), then ends: the ear's masking falls
 # slower. In those moments nothing hides the mark from the finder: worth 1 to 2 dB after codecs.
-_AFTERGLOW_HOPS, _AFTERGLOW_FALL = 4, 0.5
+AFTERGLOW_HOPS, AFTERGLOW_FALL = 4, 0.5
 
 
 class EmbedState:
@@ -44,7 +44,7 @@ class EmbedState:
         self.mark = np.zeros(0, np.float32)  # of the current hop, as far as it is not yet used
         self.tail = np.zeros(hop, np.float32)  # second half of the last frame of the mark
         num_bands = self.shaper.to_bands.shape[1]
-        self.bands = np.zeros((_AFTERGLOW_HOPS, num_bands), np.float32)  # power in hops before
+        self.bands = np.zeros((AFTERGLOW_HOPS, num_bands), np.float32)  # power in hops before
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ def _with_afterglow(before: Samples, bands: Samples) -> tuple[Samples, Samples]:
     """The last hops for the next call, and (hops, bands) power or what is left of power before."""
     known = np.concatenate([before, bands])
     glowing = bands
-    for age in range(1, _AFTERGLOW_HOPS + 1):
-        earlier = known[_AFTERGLOW_HOPS - age : len(known) - age]
-        glowing = np.maximum(glowing, earlier * np.float32(_AFTERGLOW_FALL**age))
-    return known[-_AFTERGLOW_HOPS:], glowing
+    for age in range(1, AFTERGLOW_HOPS + 1):
+        earlier = known[AFTERGLOW_HOPS - age : len(known) - age]
+        glowing = np.maximum(glowing, earlier * np.float32(AFTERGLOW_FALL**age))
+    return known[-AFTERGLOW_HOPS:], glowing
 
 
 @functools.lru_cache(maxsize=8)

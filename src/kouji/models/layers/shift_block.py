@@ -21,9 +21,9 @@ def gather_taps(x: Tensor, dilation: int) -> Tensor:
     x:       (batch, frames, channels)
     returns: (batch, frames, 3 * channels), order past, present, future
     """
-    zeros = x.new_zeros(x.shape[0], min(dilation, x.shape[1]), x.shape[2])
-    past = torch.cat([zeros, x[:, :-dilation]], dim=1)[:, : x.shape[1]]
-    future = torch.cat([x[:, dilation:], zeros], dim=1)[:, : x.shape[1]]
+    # One padded copy and no question about the length: an exported graph then takes any.
+    padded = nn.functional.pad(x, (0, 0, dilation, dilation))
+    past, future = padded[:, : x.shape[1]], padded[:, 2 * dilation :]
     return torch.cat([past, x, future], dim=2)
 
 

@@ -28,8 +28,8 @@ _SEMITONE = np.log(2) / 12 / LOG_F0_STD  # in units of normalised log-f0
 _DECIBEL = np.log(10) / 20 / MEL_STD  # in units of normalised log-mel
 _SILENT = np.array([is_silence(symbol) for symbol in SYMBOLS])
 _MANDARIN = np.array([symbol in (*INITIALS, *FINALS) for symbol in SYMBOLS])
-_MAX_PHONE_FRAMES = 60
-_EDGE_FRAMES = 2  # of silence at least: a vowel that begins on the first frame clicks
+MAX_PHONE_FRAMES = 60
+EDGE_SILENCE_FRAMES = 2  # of silence at least: a vowel that begins on the first frame clicks
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def frame_counts(
     What rounding takes from one phone it gives to the next, so that speech rate is kept;
     a sounding phone has at least one frame.
     """
-    ideal = np.clip(np.expm1(log_durations.astype(np.float64)), 0.0, _MAX_PHONE_FRAMES)
+    ideal = np.clip(np.expm1(log_durations.astype(np.float64)), 0.0, MAX_PHONE_FRAMES)
     ideal = ideal * pace / (sequence.rate * style.rate)
     counts = np.zeros(len(ideal), dtype=np.int64)
     owed = 0.0
@@ -145,7 +145,7 @@ def frame_counts(
             continue
         least = 0 if _SILENT[sequence.symbols[index]] else 1
         if index in (0, len(ideal) - 1):
-            least = _EDGE_FRAMES
+            least = EDGE_SILENCE_FRAMES
         counts[index] = max(least, int(np.floor(wish + owed + 0.5)))
         owed = float(np.clip(owed + wish - counts[index], -1.0, 1.0))
     return counts

@@ -127,7 +127,7 @@ class ProsodyModel(nn.Module):
         encoded = self.encode(symbols, tones, edges, mask, condition)
         features = noise
         for step in range(FLOW_STEPS):
-            time = torch.full((len(noise),), step / FLOW_STEPS, device=noise.device)
+            time = torch.full((noise.shape[0],), step / FLOW_STEPS, device=noise.device)
             velocity = self.velocity(encoded, mask, condition, features, time)
             features = features + velocity / FLOW_STEPS
         frames, pitch, voicing, energy = from_unit_scale(features).unbind(-1)

@@ -22,7 +22,7 @@ from kouji.models.mini.refine import refine
 from kouji.models.mini.vocoder import EDGE_FRAMES, Pitch, Vocoder, source_pulses
 from kouji.models.mini.voice import join_offsets
 
-_FADE_SAMPLES = HOP_SAMPLES // 4  # 5 ms
+FADE_SAMPLES = HOP_SAMPLES // 4  # 5 ms
 # oneDNN keeps the code it made for every length it has met; multiples of this are few. Without,
 # 500 mixed requests grew the process by a sixth.
 PADDED_FRAMES = 32
@@ -133,7 +133,7 @@ def vocode_mel(vocoder: Vocoder, mel: Tensor, seed: int) -> NDArray[np.float32]:
 def _faded(samples: NDArray[np.float32], plan: Plan, start: int, end: int) -> NDArray[np.float32]:
     """A copy of a span, faded in and out where it touches the ends of its segment."""
     faded = samples.astype(np.float32)
-    ramp = np.linspace(0, 1, min(_FADE_SAMPLES, len(faded)), dtype=np.float32)
+    ramp = np.linspace(0, 1, min(FADE_SAMPLES, len(faded)), dtype=np.float32)
     if start == 0:
         faded[: len(ramp)] *= ramp
     if end == plan.num_frames:
