@@ -241,7 +241,7 @@ SILENT = {
     "DELETE /v1/audio/voice_consents/{consent}",
     "GET /v1/jobs", "GET /v1/jobs/{job_id}", "GET /v1/jobs/{job_id}/events",
     "POST /v1/jobs/{job_id}/{action}", "DELETE /v1/jobs/{job_id}",
-    "POST /v1/watermark/detect",
+    "POST /v1/watermark/detect", "POST /v1/audio/classifications",
     "GET /set_gpt_weights", "GET /set_sovits_weights", "GET /set_refer_audio",
     "GET /control", "POST /control",
 }  # fmt: skip
@@ -266,7 +266,7 @@ SILENT_COMMANDS = {
     "pull", "load-check", "serve", "doctor", "slice", "prepare", "train", "finetune", "align",
     "export", "export-recogniser", "pack", "evaluate", "bench", "voice add", "voice list",
     "voice show", "voice remove", "voice check", "voice challenge", "voice consent", "voice revoke",
-    "voice import", "voice export",
+    "voice import", "voice export", "export-graphs",
     "job resume", "job list", "job show", "job pause", "job cancel", "job remove",
     "key add", "key list", "key revoke", "watermark detect",
     "audit verify", "audit show", "audit find",

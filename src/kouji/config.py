@@ -84,10 +84,12 @@ class Settings:
     port: int = _setting(7860, low=0, high=65535)
     models: str = "mini"
     default_voice: str = "sample"
+    classifier: str = ""
     studio: bool = True
     cors_origins: str = ""
     ref_hosts: str = ""
     max_text_characters: int = _setting(4096, low=1)
+    max_classify_seconds: float = _setting(600.0, low=0.1)
     max_body_mb: float = _setting(10.0, low=0.001)
     max_connections: int = _setting(512, low=1)
     serve_seats: int = _setting(0, low=0)

@@ -15,7 +15,7 @@ from kouji.errors import UsageError
 key_app = typer.Typer(
     help="Make, list and revoke keys of the server.", no_args_is_help=True, rich_markup_mode=None
 )
-_SCOPES = "speak, clone, voices, jobs, admin"
+_SCOPES = "speak, clone, voices, jobs, classify, admin"
 
 
 @key_app.command("add")

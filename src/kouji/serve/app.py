@@ -29,6 +29,7 @@ from kouji.serve.quotas import FLUSH_SECONDS
 from kouji.serve.record import current
 from kouji.serve.routes import (
     batch,
+    classifications,
     consents,
     conversions,
     cosyvoice,
@@ -51,6 +52,7 @@ DIALECTS = (
     speech_socket,
     batch,
     conversions,
+    classifications,
     watermark,
     models,
     voices,

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from kouji.errors import NotAllowed
 
 # speak: in voices that are kept; clone: in a recording sent along, without a verified consent;
-# voices: keep and remove voices; jobs: long work; admin: everything, of everybody.
-SCOPES = ("speak", "clone", "voices", "jobs", "admin")
+# voices: keep and remove voices; jobs: long work; classify: hear what sounds are; admin:
+# everything, of everybody.
+SCOPES = ("speak", "clone", "voices", "jobs", "classify", "admin")
+# A scope that others bring along: keys made before there were classifiers can hear, too.
+_BROUGHT_BY = {"classify": "speak"}
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Caller:
     quotas: Quotas = Quotas()
 
     def may(self, scope: str) -> bool:
-        """The caller has this scope, or all of them."""
-        return scope in self.scopes or "admin" in self.scopes
+        """The caller has this scope, one that brings it along, or all of them."""
+        return not self.scopes.isdisjoint({scope, _BROUGHT_BY.get(scope, scope), "admin"})
 
     def require(self, scope: str) -> None:
         """NotAllowed without the scope."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
@@ -42,8 +42,35 @@ async def _gone(request: Request) -> None:
         pass
 
 
-class SpeechResponse(StreamingResponse):
-    """An utterance as it is made; however the sending ends, the utterance is closed."""
+class Closable(Protocol):
+    """Work that holds a seat until it is closed; again is harmless."""
+
+    def close(self) -> None: ...
+
+
+class ClosingResponse(StreamingResponse):
+    """An answer that is sent while it is made; however the sending ends, its work is closed."""
+
+    def __init__(
+        self,
+        work: Closable,
+        content: AsyncIterator[bytes | str],
+        media_type: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """content: from the work"""
+        super().__init__(content, media_type=media_type, headers=headers)
+        self._work = work
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._work.close()
+
+
+class SpeechResponse(ClosingResponse):
+    """An utterance as it is made."""
 
     def __init__(
         self,
@@ -53,13 +80,5 @@ class SpeechResponse(StreamingResponse):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """content: from the utterance, for instance `utterance.encoded("wav")`"""
-        super().__init__(
-            content, media_type=media_type, headers={**utterance.facts.headers(), **(headers or {})}
-        )
-        self._utterance = utterance
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._utterance.close()
+        told = {**utterance.facts.headers(), **(headers or {})}
+        super().__init__(utterance, content, media_type, told)

@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus: requests, waiting, first audio, speed, tokens, memory.
+"""What the server counts, for Prometheus: requests, waiting, first audio, speed, sounds heard.
 
 Each server has a registry of its own, so that several can live in one process (tests do).
 Figures of the engine and of this machine are read when they are asked for (`figures`).
@@ -17,6 +17,8 @@ from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FIRST_AUDIO_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)  # seconds
+_ANSWER_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)  # seconds
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)  # windows
 _RTF_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 4)
 
 
@@ -50,6 +52,26 @@ class Metrics:
             "kouji_utterances", "Utterances by how they ended", ("model", "result"),
             registry=registry,
         )  # fmt: skip
+        self._classified = Counter(
+            "kouji_classifications", "Sounds given to the classifier by how they ended",
+            ("model", "result"), registry=registry,
+        )  # fmt: skip
+        self._classified_seconds = Counter(
+            "kouji_classified_seconds", "Seconds of sound classified", ("model",),
+            registry=registry,
+        )  # fmt: skip
+        self._windows = Counter(
+            "kouji_classified_windows", "Windows of sound classified", ("model",),
+            registry=registry,
+        )  # fmt: skip
+        self._classify_latency = Histogram(
+            "kouji_classification_latency_seconds", "From a sound to all its classes", ("model",),
+            buckets=_ANSWER_BUCKETS, registry=registry,
+        )  # fmt: skip
+        self._classifier_batches = Histogram(
+            "kouji_classifier_batch_rows", "Windows the classifier was given at once",
+            ("model",), buckets=_BATCH_BUCKETS, registry=registry,
+        )  # fmt: skip
 
     def watch(self, figures: Collector) -> None:
         """Show these figures too, read anew for every page."""
@@ -82,6 +104,25 @@ class Metrics:
         self._speech.labels(model).inc(audio_seconds)
         if result == "finished" and audio_seconds > 0:
             self._rtf.labels(model).observe(seconds / audio_seconds)
+
+    def windows_heard(self, model: str, num_windows: int) -> None:
+        """Windows of any callers went through the classifier together; from any thread."""
+        self._classifier_batches.labels(model).observe(num_windows)
+
+    def classification_ended(
+        self, model: str, result: str, *, audio_seconds: float, num_windows: int, seconds: float
+    ) -> None:
+        """A sound was classified, or not.
+
+        result:        finished, refused, cancelled or failed
+        audio_seconds: of the sound; with num_windows, as far as it was heard
+        seconds:       since the request came
+        """
+        self._classified.labels(model, result).inc()
+        self._classified_seconds.labels(model).inc(audio_seconds)
+        self._windows.labels(model).inc(num_windows)
+        if result == "finished":
+            self._classify_latency.labels(model).observe(seconds)
 
     def page(self) -> bytes:
         """All figures in Prometheus' text format."""

@@ -24,6 +24,7 @@ from kouji.serve.caller import Caller
 from kouji.serve.consentbook import ConsentBook
 from kouji.serve.figures import ServiceFigures
 from kouji.serve.gate import Gate
+from kouji.serve.hearing import Hearing
 from kouji.serve.job_desk import JobDesk
 from kouji.serve.keeping import NewVoice, VoiceKeeper
 from kouji.serve.metrics import Metrics
@@ -111,6 +112,7 @@ class Service:
         self.admission = Admission(settings, is_insecure=is_insecure)
         self.metrics.watch(ServiceFigures(self))
         self.jobs = JobDesk(settings, self.voices, self.admission)
+        self.hearing = Hearing(self)
         self._open_pool = open_pool
         self._pool: ModelPool | None = None
         self._fault: KoujiError | None = None
@@ -124,6 +126,7 @@ class Service:
         """Load the models and let each say a word; until then requests are told to come again."""
         try:
             self._pool = await anyio.to_thread.run_sync(self._open_pool, self.settings)
+            await anyio.to_thread.run_sync(self.hearing.open, self._pool)
             await anyio.to_thread.run_sync(self.jobs.open, self._pool)
         except KoujiError as error:
             self._fault = error

@@ -1,4 +1,7 @@
-"""OpenAI's dialect: `GET /v1/models`, what is loaded and the names it also answers to."""
+"""OpenAI's dialect: `GET /v1/models`, what is loaded and the names it also answers to.
+
+Those that speak come first; `task` tells them from what classifies sounds.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,18 @@ Asking = Annotated[Caller, Depends(caller_of)]
 
 
 class ModelAnswer(BaseModel):
-    """A model; `root` is the loaded one that answers to the name."""
+    """A model; `root` is the loaded one that answers to the name, `task` what it is for."""
 
     id: str
     object: Literal["model"] = "model"
     created: int = _RELEASED
     owned_by: str = "kouji"
     root: str
+    task: Literal["speech", "classification"] = "speech"
 
 
 class ModelList(BaseModel):
-    """All of them, the default first."""
+    """All of them, the default first and what classifies last."""
 
     object: Literal["list"] = "list"
     data: list[ModelAnswer]
@@ -60,4 +64,7 @@ def _answers(service: Service) -> list[ModelAnswer]:
     pool = service.models
     loaded = [ModelAnswer(id=name, root=name) for name in pool.names]
     others = [name for name in ALIASES if name and name not in pool.names]
-    return loaded + [ModelAnswer(id=name, root=pool.default) for name in others]
+    spoken = loaded + [ModelAnswer(id=name, root=pool.default) for name in others]
+    if (name := service.hearing.name) is None:
+        return spoken
+    return [*spoken, ModelAnswer(id=name, root=name, task="classification")]

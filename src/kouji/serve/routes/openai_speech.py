@@ -16,12 +16,11 @@ from kouji.serve.access import caller_of, service_of, speaks
 from kouji.serve.caller import Caller
 from kouji.serve.leaving import SpeechResponse, while_connected
 from kouji.serve.payload import describe, read_body
-from kouji.serve.routes.answers import MEDIA_TYPES, SPEECH_ERRORS, Answers
+from kouji.serve.routes.answers import MEDIA_TYPES, SPEECH_ERRORS, UNBUFFERED, Answers
 from kouji.serve.routes.speech_body import SpeechBody, speak_call
 from kouji.serve.routes.speech_events import events, whole_as_json
 
 router = APIRouter(tags=["openai"])
-_UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the second is nginx's
 _ANSWERS: Answers = {
     200: {
         "description": "The sound, events with it, or with its timestamps as JSON.",
@@ -60,7 +59,7 @@ async def speech(request: Request, caller: Annotated[Caller, Depends(caller_of)]
     utterance = await while_connected(request, service.speak(call, caller))
     if stream_format == "sse":
         told = events(utterance, call, body)
-        return SpeechResponse(utterance, told, "text/event-stream", _UNBUFFERED)
+        return SpeechResponse(utterance, told, "text/event-stream", UNBUFFERED)
     content = utterance.encoded(body.response_format)
     return SpeechResponse(utterance, content, MEDIA_TYPES[body.response_format])
 
