@@ -15,7 +15,7 @@ from studio_page import Visitor, show_tab
 from kouji.serve.keys import KeyRing
 from kouji.serve.ui.sessions import COOKIE
 
-TABS = ("speak", "voices", "jobs", "train", "system")
+TABS = ("speak", "voices", "sounds", "jobs", "train", "system")
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
 
 

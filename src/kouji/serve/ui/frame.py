@@ -6,6 +6,7 @@ from html import escape
 
 import gradio as gr
 
+import kouji.serve.ui.hear as hear_tab
 import kouji.serve.ui.jobs as jobs_tab
 import kouji.serve.ui.speak as speak_tab
 import kouji.serve.ui.system as system_tab
@@ -19,6 +20,7 @@ _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 TABS = (
     ("speak", speak_tab.build),
     ("voices", voices_tab.build),
+    ("sounds", hear_tab.build),
     ("jobs", jobs_tab.build),
     ("train", train_tab.build),
     ("system", system_tab.build),

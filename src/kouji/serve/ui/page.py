@@ -66,6 +66,7 @@ Object.defineProperty(navigator, "language", {{ get: () => "{tag}" }});
 <link rel="stylesheet" href="./studio/static/studio.css">
 <script src="./studio/static/studio.js" defer></script>
 <script src="./studio/static/boards.js" defer></script>
+<script src="./studio/static/sounds.js" defer></script>
 </head>"""
     return page.replace("</head>", head, 1)
 

@@ -1,4 +1,4 @@
-"""Takes over HTTP, for the page that asked for them: sound while it is made, files, pictures.
+"""Sounds over HTTP, for the page that asked for them: takes while they are made, files, pictures.
 
 Every answer belongs to the session in the cookie; a take of another session does not exist.
 """
@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from kouji.serve.access import service_of
 from kouji.serve.caller import Caller
+from kouji.serve.ui.example import example_wav
 from kouji.serve.ui.messages import message_of, warning_of
 from kouji.serve.ui.picture import spectrogram_png
 from kouji.serve.ui.ranges import ranged
@@ -34,7 +35,7 @@ _SUBTITLES = {"srt": ("application/x-subrip", to_srt), "vtt": ("text/vtt", to_vt
               "json": ("application/json", to_json)}  # fmt: skip
 _STATIC = Path(__file__).with_name("static")
 _STATIC_FILES = {"studio.css": "text/css", "studio.js": "text/javascript",
-                 "boards.js": "text/javascript"}  # fmt: skip
+                 "boards.js": "text/javascript", "sounds.js": "text/javascript"}  # fmt: skip
 
 
 class Asking(NamedTuple):
@@ -73,6 +74,15 @@ async def static(name: str) -> Response:
         raise HTTPException(404, "no such file")
     headers = {"Cache-Control": "no-cache"}
     return FileResponse(_STATIC / name, media_type=_STATIC_FILES[name], headers=headers)
+
+
+@router.get("/example.wav")
+async def example(request: Request, asks: Asks) -> Response:
+    """The sound the tab Sounds offers for a first try."""
+    del asks
+    data = await service_of(request).in_thread(example_wav)
+    headers = {"Cache-Control": "private, max-age=3600"}
+    return ranged(data, "audio/wav", request.headers.get("range"), headers)
 
 
 @router.get("/takes")
