@@ -55,7 +55,7 @@ def prepare(
         layout=layout,
         num_workers=workers,
     )
-    with _clip_bar() as show:
+    with clip_bar() as show:
         result = prepare_data(data, out, settings, on_progress=show)
     store = result.store
     hours = sum(clip.seconds for clip in store.clips) / 3600
@@ -70,7 +70,7 @@ def prepare(
 
 
 @contextmanager
-def _clip_bar() -> Iterator[Callable[[int, int], None]]:
+def clip_bar() -> Iterator[Callable[[int, int], None]]:
     """A bar of clips with the time left, from the first clips on, if somebody watches."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

@@ -1,22 +1,33 @@
-"""Work on many clips in several processes: each with one thread, ended with its parent.
+"""Work on many parts in several processes: each with one thread, ended with its parent.
 
 Processes, since much of the work on a clip is Python; threads inside each would only fight over
-the same cores. Knows nothing of what is computed.
+the same cores. They are plain children that read parts from a pipe: those of `multiprocessing`
+run the caller's script once more, which a script without a guard does not survive. Knows nothing
+of what is computed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
+import queue
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from kouji.errors import DataError, UsageError
 
 T = TypeVar("T")
 R = TypeVar("R")
+_LEAVE_SECONDS = 60.0  # a worker may take so long over its last part when all is over
+_CODE = (
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from kouji.train.clip_workers import serve; serve()"
+)
+_is_worker = False
 
 
 def usable_cores() -> int:
@@ -36,55 +47,141 @@ def check_jobs(jobs: int) -> int:
 def run_parts(work: Callable[[T], R], parts: Sequence[T], jobs: int) -> Iterator[tuple[int, R]]:
     """Do `work` on each part in `jobs` processes; yields (place, result) as they are done.
 
-    work: a function of a module, so that processes find it; jobs 0: one per core, 1: here
+    work:   a function of an importable module
+    jobs:   0: one per core; 1: here, in this process
+    raises: what `work` raised, and DataError where a process died
     """
     num_workers = min(check_jobs(jobs), len(parts))
     if num_workers <= 1:
         yield from ((place, work(part)) for place, part in enumerate(parts))
         return
-    with ProcessPoolExecutor(num_workers, _context(), _start_worker) as pool:
-        futures = {pool.submit(work, part): place for place, part in enumerate(parts)}
+    left: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for place in range(len(parts)):
+        left.put(place)
+    answers: queue.SimpleQueue[tuple[int, bool, Any]] = queue.SimpleQueue()
+    workers = [_Worker() for _ in range(num_workers)]
+    threads = [
+        threading.Thread(target=_feed, args=(worker, work, parts, left, answers), daemon=True)
+        for worker in workers
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in parts:
+            place, is_good, answer = answers.get()
+            if not is_good:
+                raise answer
+            yield place, answer
+    finally:  # Ctrl-C too: nothing new is begun, and what is under way comes to its end
+        while not left.empty():
+            left.get()
+        for worker in workers:
+            worker.close()
+        for thread in threads:
+            thread.join(_LEAVE_SECONDS)
+
+
+def _feed(
+    worker: _Worker,
+    work: Callable[[T], R],
+    parts: Sequence[T],
+    left: queue.SimpleQueue[int],
+    answers: queue.SimpleQueue[tuple[int, bool, Any]],
+) -> None:
+    """Give a worker part after part; ends when none is left, or with the worker."""
+    while True:
         try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise DataError(
+            place = left.get_nowait()
+        except queue.Empty:
+            return
+        try:
+            answers.put((place, *worker.ask(work, parts[place])))
+        except (OSError, EOFError, ValueError, pickle.PickleError) as error:
+            fault = DataError(
                 "a worker process died, for lack of memory or on a broken file",
+                seen=error or None,
                 cure="run it again to go on, with fewer processes (--jobs)",
-            ) from error
-        except BaseException:  # Ctrl-C too: do not start what nobody waits for
-            pool.shutdown(cancel_futures=True)
-            raise
+            )
+            answers.put((place, False, fault))
+            return
 
 
-def _context():  # type: ignore[no-untyped-def]
-    """Never a plain fork: that of a process that runs torch's threads can deadlock the child."""
-    import multiprocessing
+class _Worker:
+    """A child that answers one question at a time."""
 
-    return multiprocessing.get_context("spawn")
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._in: Any = self._process.stdin
+        self._out: Any = self._process.stdout
+        pickle.dump(sys.path, self._in)
+
+    def ask(self, work: Callable[[T], R], part: T) -> tuple[bool, Any]:
+        """(True, result), or (False, the error that was raised)."""
+        pickle.dump((work, part), self._in)
+        self._in.flush()
+        is_good, answer = pickle.load(self._out)  # our own child
+        return is_good, answer
+
+    def close(self) -> None:
+        """Let the child end after what it is doing."""
+        with contextlib.suppress(OSError):  # it died with something unread
+            self._in.close()
+        try:
+            self._process.wait(_LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._out.close()
 
 
-def _start_worker() -> None:
-    """One thread, and Ctrl-C left to the parent, which lets parts finish."""
+def serve() -> None:
+    """The life of a child: read a part, work, answer, until the pipe ends with the parent.
+
+    What is printed goes to stderr, since stdout is the pipe. Ctrl-C is left to the parent.
+    """
     import signal
-    import threading
 
+    global _is_worker
+    _is_worker = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keep_to_one_thread()
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    answers: BinaryIO = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    while True:
+        try:
+            work, part = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        keep_to_one_thread()
+        try:
+            answer = (True, work(part))
+        except Exception as error:  # to be raised in the parent
+            answer = (False, _portable(error))
+        try:
+            pickle.dump(answer, answers)
+            answers.flush()
+        except BrokenPipeError:
+            os._exit(1)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or one like it where pickle cannot carry it."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its class makes of being built again
+        return DataError(f"a worker failed: {type(error).__name__}", seen=error)
+    return error
+
+
+def keeps_one_thread() -> bool:
+    """Whether this process is a worker, one of several that share the cores."""
+    return _is_worker
 
 
 def keep_to_one_thread() -> None:
     """Let torch, where this process has loaded it, compute in one thread."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
-
-
-def _leave_with_parent() -> None:
-    """End this worker when its parent is gone: killed, it cannot tell a pool to stop."""
-    from multiprocessing import connection, parent_process
-
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from kouji.audio.load import load_audio
 from kouji.errors import AudioError
-from kouji.train.clip_workers import keep_to_one_thread
+from kouji.train.clip_workers import keep_to_one_thread, keeps_one_thread
 from kouji.train.sound_sets import reason_of
 from kouji.types import Samples
 
@@ -195,10 +195,8 @@ def log_mel(samples: Samples, config: ClassifierConfig) -> NDArray[np.float16]:
 
 @lru_cache(maxsize=4)
 def _log_mel(config: ClassifierConfig) -> Any:
-    from multiprocessing import parent_process
-
     from kouji.models.classifier.features import LogMel
 
-    if parent_process() is not None:  # torch has just come into a worker
+    if keeps_one_thread():  # torch has just come into a worker
         keep_to_one_thread()
     return LogMel(config)
