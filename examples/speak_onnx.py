@@ -24,7 +24,8 @@ def main(folder: Path, out: Path) -> None:
 
     phones = demo["symbols"], demo["tones"], np.ones(demo["symbols"].shape, np.float32)
     (speaker,) = run("speaker", demo["mel"], np.ones(demo["mel"].shape[:2], np.float32))
-    drawn = (demo["edges"], demo["prosody_noise"]) if facts["temperature"] else ()
+    is_drawn = "noise" in [port["name"] for port in facts["stages"]["prosody"]["inputs"]]
+    drawn = (demo["edges"], demo["prosody_noise"]) if is_drawn else ()
     frames, prosody = run("prosody", *phones, speaker, *drawn)
     durations = whole_frames(frames[0], demo["symbols"][0], facts)
     which = np.repeat(np.arange(len(durations)), durations)

@@ -14,6 +14,7 @@ from kouji.cli.check_machine import doctor
 from kouji.cli.convert import convert
 from kouji.cli.cut import slice_recording
 from kouji.cli.demo import demo
+from kouji.cli.export_graphs import export_graphs
 from kouji.cli.finetune import finetune
 from kouji.cli.job import job_app
 from kouji.cli.judge import evaluate
@@ -77,6 +78,7 @@ app.command("finetune")(finetune)
 app.command("align")(align)
 app.command("export")(export)
 app.command("export-recogniser")(export_recogniser)
+app.command("export-graphs")(export_graphs)
 app.command("pack")(pack)
 app.command("evaluate")(evaluate)
 app.command("bench", context_settings={"ignore_unknown_options": True})(bench)
