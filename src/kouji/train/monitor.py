@@ -78,6 +78,11 @@ class Monitor:
         """alignment: (tokens, frames), first token at the bottom."""
         self.picture(name, alignment.detach().float().cpu().numpy()[::-1], step)
 
+    @property
+    def has_board(self) -> bool:
+        """Whether pictures are kept at all; drawing one may be dear."""
+        return self._board is not None
+
     def picture(self, name: str, values: Any, step: int) -> None:
         """values: (rows, columns) of any range, drawn dark to bright; or (rows, columns, 3) RGB."""
         if self._board is None:

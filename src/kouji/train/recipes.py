@@ -24,6 +24,7 @@ RECIPES = {
     "mini-prosody": "kouji.train.mini_prosody:MiniProsody",
     "mini-sharpen": "kouji.train.mini_sharpen:MiniSharpen",
     "recogniser": "kouji.train.recogniser:RecogniserRecipe",
+    "classifier": "kouji.train.classifier:Classifier",
 }
 
 
@@ -59,6 +60,7 @@ class Recipe(Protocol):
     is_done: bool                   asked before each step; True ends the run "stopped early"
     draw(monitor, step) -> None     after each evaluation: pictures of it
     report() -> JSON                when the run ends: report.json; "summary" is lines to show
+    start_from(model, init_from) -> str   takes weights over; a line saying how many fit
     samples(model, monitor, step) -> None
     optimizers(model, settings) -> Optimizer | dict[str, Optimizer]
     training_step(context, batch, step, generator) -> dict[str, float | Tensor]   (GANs)

@@ -29,9 +29,13 @@ class SoundModel(nn.Module):
         self.features = LogMel(config)
         self.network = make_network(config)
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """samples: (batch, samples), usually one window; returns (batch, classes) logits."""
-        return self.classify_mel(self.features(samples))
+    def forward(self, sound: Tensor) -> Tensor:
+        """Hear windows: returns (batch, classes) float32 logits.
+
+        sound: (batch, samples); or the (batch, 1, mels, frames) of `features`, for training, which
+               changes them in between and has to enter here to find sharded weights gathered
+        """
+        return self.classify_mel(sound if sound.dim() == 4 else self.features(sound))
 
     def classify_mel(self, mel: Tensor) -> Tensor:
         """mel: (batch, 1, mels, frames) of `features`; returns (batch, classes) float32 logits."""

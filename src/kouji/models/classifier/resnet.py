@@ -13,7 +13,7 @@ from kouji.models.classifier.config import ClassifierConfig
 
 WIDTH = 64
 BLOCKS = (2, 2, 2, 2)  # with stem and last layer: 18 layers with weights
-_GROUPS = 32
+_GROUP_CHANNELS = 16  # fewer leave a group of the last stage too little to be normal about
 
 
 class ResNet18(nn.Module):
@@ -81,6 +81,6 @@ class BasicBlock(nn.Module):
 
 
 def make_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with 32 groups where that divides the channels, else with as many as do."""
-    groups = next(count for count in range(min(_GROUPS, channels), 0, -1) if channels % count == 0)
+    """GroupNorm with groups of 16 channels, or of all where those do not part evenly."""
+    groups = channels // _GROUP_CHANNELS if channels % _GROUP_CHANNELS == 0 else 1
     return nn.GroupNorm(groups, channels)
