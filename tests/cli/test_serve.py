@@ -18,7 +18,10 @@ from typing import Any
 
 import httpx
 import pytest
+from changing_sound import changing_sound
+from tiny_classifier import make_tiny_classifier
 
+from kouji.audio.encode import encode_bytes
 from kouji.cli import run
 from kouji.serve.keys import KeyRing
 
@@ -149,6 +152,37 @@ def test_an_unknown_model_ends_it(
     assert run(["serve", "--port", "0", "--model", "no-such-model"]) == 2
     told = capfd.readouterr().err
     assert "seen: no-such-model" in told
+    assert "Traceback" not in told
+
+
+def test_a_classifier_of_ones_own_is_served(home_dir: Path, tmp_path: Path) -> None:
+    folder = make_tiny_classifier(tmp_path / "city-sounds")
+    sound = encode_bytes(changing_sound(1.5), "flac", None)
+    with (
+        serving(home_dir, "--classifier", str(folder)) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        server.when_ready(client)
+        answer = client.post("/v1/audio/classifications", files={"file": ("mine.flac", sound)})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["model"] == "city-sounds"
+        server.process.send_signal(signal.SIGTERM)
+        code, said = server.end()
+    assert code == 0
+    assert "sounds: classified by" in said
+    assert "mine.flac" not in said
+
+
+def test_a_damaged_classifier_ends_it(
+    home_dir: Path, tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kouji.serve.logs.set_up_logs", lambda _: None)
+    monkeypatch.setenv("KOUJI_STUDIO", "false")
+    folder = make_tiny_classifier(tmp_path / "city-sounds")
+    (folder / "classifier.safetensors").write_bytes(b"damaged")
+    assert run(["serve", "--port", "0", "--classifier", str(folder)]) == 1
+    told = capfd.readouterr().err
+    assert "a classifier cannot be read" in told
     assert "Traceback" not in told
 
 

@@ -425,6 +425,20 @@ def test_speech_and_sounds_take_turns(live: Live) -> None:
     assert live.service.gate.num_inside == engine.stats().num_requests == 0
 
 
+def test_whom_the_gate_let_in_the_engine_turns_not_away(
+    serve: Callable[[Settings], Live], settings: Settings
+) -> None:
+    """As many long sounds at once as there are seats, and as the engine's queue has places."""
+    live = serve(replace(settings, serve_seats=24, engine_queue=24))
+
+    def hear(number: int) -> int:
+        with live.client() as client:
+            return post(client, wav(12.0, seed=number), hop_seconds=0.25).status_code
+
+    with ThreadPoolExecutor(24) as callers:
+        assert set(callers.map(hear, range(24))) == {200}
+
+
 # --- what is told of it
 
 

@@ -26,6 +26,9 @@ def serve(
     model: Annotated[
         str | None, typer.Option(help="Models to serve, separated by commas; first the default.")
     ] = None,
+    classifier: Annotated[
+        str | None, typer.Option(help="What classifies sounds: esc10 or a folder; '' for nothing.")
+    ] = None,
     device: DeviceOption = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; 0 takes free cores.")] = None,
     insecure: Annotated[
@@ -39,7 +42,8 @@ def serve(
     from kouji.config import load_with_origins, override
 
     settings, origins = load_with_origins()
-    said = {"host": host, "port": port, "models": model, "device": device, "threads": threads}
+    said = {"host": host, "port": port, "models": model, "classifier": classifier,
+            "device": device, "threads": threads}  # fmt: skip
     settings = override(settings, **said)
     if print_config:
         given = {name: "the command line" for name, value in said.items() if value is not None}
@@ -74,6 +78,8 @@ def _introduce(server: Server, port: int) -> None:
     settings = service.settings
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     say_to_user(f"http://{host}:{port}/ with {settings.models}; consent: {settings.consent_policy}")
+    if settings.classifier:
+        say_to_user(f"sounds: classified by {settings.classifier}")
     if settings.studio:
         say_to_user(f"studio: http://{host}:{port}/")
     if service.admission.needs_key:
