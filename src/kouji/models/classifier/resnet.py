@@ -48,9 +48,6 @@ class ResNet18(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        for module in self.modules():
-            if isinstance(module, BasicBlock):  # each block begins as its shortcut
-                nn.init.zeros_(module.norm2.weight)
 
     def forward(self, mel: Tensor) -> Tensor:
         """mel: (batch, 1, mels, frames); returns (batch, classes) logits."""
