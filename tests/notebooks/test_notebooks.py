@@ -32,11 +32,17 @@ class Promised(NamedTuple):
 
 
 PROMISED = {
+    "1-look-at-data": Promised(
+        11, 2, ("verdict", "10 dB", "imbalance", "left out: out/look-at-data/sounds/clicks/0.wav")
+    ),
     "2-train-and-listen": Promised(
         6, 4, ("28 recordings", "pass 14/14", "resumed from", "at step 50", "error on the part")
     ),
     "3-clone-and-style": Promised(
         6, 5, ("verdict         good", "too noisy", "seed 0 again: True", "mp3 file:  True")
+    ),
+    "4-classify-sounds": Promised(
+        5, 1, ("imbalance 2.00", "0 files cannot be read", "finished at step 150", "macro_f1", "F1")
     ),
 }
 
@@ -60,10 +66,21 @@ def check_what_is_shown(notebook: Any, promised: Promised) -> None:
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
 
 
+def held_out(notebook: Any, figure: str) -> list[float]:
+    """A figure of every evaluation that the training loop printed."""
+    lines = [line for line in said(notebook).splitlines() if re.match(r"step \d+ valid:", line)]
+    found = (re.search(rf" {figure} ([\d.]+)", line) for line in lines)
+    return [float(match[1]) for match in found if match]
+
+
 @pytest.mark.parametrize("name", sorted(PROMISED))
 def test_a_notebook_runs_and_shows_what_it_promises(name: str, tmp_path: Path) -> None:
     notebook = notebooks.execute(path_of(name), tmp_path)
     check_what_is_shown(notebook, PROMISED[name])
+    if errors := held_out(notebook, "mel"):
+        assert errors[-1] < 0.8 * errors[0]
+    if shares := held_out(notebook, "accuracy"):
+        assert max(shares) > 0.75
     notebooks.check_outputs(notebook, tmp_path, ROOT)
     # All it wrote lies in the folder it works in: what it made, its home, caches.
     assert (tmp_path / "out").is_dir()
