@@ -28,6 +28,8 @@ from kouji.errors import ModelError, UsageError
 from kouji.serve.caller import SCOPES, Quotas
 from kouji.serve.keys import KeyRing
 from kouji.serve.models import ModelPool
+from kouji.serve.routes.classifications import ClassificationAnswer
+from kouji.serve.ui.messages import warning_of
 from kouji.types import Audio
 
 ROUTE = "/v1/audio/classifications"
@@ -58,6 +60,7 @@ def found(client: httpx.Client, recording: bytes, **fields: Any) -> dict[str, An
     answer = post(client, recording, **fields)
     assert answer.status_code == 200, answer.text
     values: dict[str, Any] = answer.json()
+    ClassificationAnswer.model_validate(values)
     return values
 
 
@@ -165,6 +168,8 @@ def test_a_short_or_silent_sound_is_one_window(client: httpx.Client, seconds: fl
         assert len(values["windows"]) == 1
         assert values["duration"] == pytest.approx(seconds, abs=1e-3)
         assert all(0 <= each["probability"] <= 1 for each in values["probabilities"])
+    assert "silence" in values["warnings"][0]
+    assert warning_of(values["warnings"][0], "zh").startswith("声音里几乎没有内容")
 
 
 @pytest.mark.parametrize(
@@ -429,14 +434,14 @@ def test_whom_the_gate_let_in_the_engine_turns_not_away(
     serve: Callable[[Settings], Live], settings: Settings
 ) -> None:
     """As many long sounds at once as there are seats, and as the engine's queue has places."""
-    live = serve(replace(settings, serve_seats=24, engine_queue=24))
+    live = serve(replace(settings, serve_seats=16, engine_queue=16))
 
     def hear(number: int) -> int:
         with live.client() as client:
-            return post(client, wav(12.0, seed=number), hop_seconds=0.25).status_code
+            return post(client, wav(8.0, seed=number), hop_seconds=0.25).status_code
 
-    with ThreadPoolExecutor(24) as callers:
-        assert set(callers.map(hear, range(24))) == {200}
+    with ThreadPoolExecutor(16) as callers:
+        assert set(callers.map(hear, range(16))) == {200}
 
 
 # --- what is told of it

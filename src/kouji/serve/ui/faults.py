@@ -164,4 +164,5 @@ WARNINGS: tuple[tuple[str, str], ...] = (
     ("style words without meaning: (.+)", r"没有读懂的风格词：\1"),
     ("speed (.+) is beyond what is spoken; (.+) was taken", r"语速 \1 超出范围，已改为 \2"),
     ("mini does not speak dialects.*", "mini 不会说方言，已按普通话朗读"),
+    ("nothing is louder than silence in it.*", "声音里几乎没有内容，结果意义不大"),
 )
