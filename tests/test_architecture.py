@@ -57,6 +57,7 @@ ARROWS["api"] = {*ARROWS["live_speech"], "live_speech", "conditionings"}
 ARROWS["verification"] = {"types", "errors", "config", "audio", "text", "voices", "models"}
 ARROWS["jobs"] = {*ARROWS["api"], "api"}
 ARROWS["evaluate"] = {*ARROWS["api"], "train", "api", "machine"}
+ARROWS["evaluate"] |= {"classification", "classifying"}
 ARROWS["train"].add("classification")
 ARROWS["serve"] = {*ARROWS["jobs"], "jobs", "machine", "compatibility", "doctor", "train"}
 ARROWS["serve"] |= {"verification", "classification", "classifying"}

@@ -270,6 +270,8 @@ SILENT_COMMANDS = {
     "job resume", "job list", "job show", "job pause", "job cancel", "job remove",
     "key add", "key list", "key revoke", "watermark detect",
     "audit verify", "audit show", "audit find",
+    "classify prepare", "classify train", "classify predict", "classify evaluate",
+    "classify export",
 }  # fmt: skip
 
 

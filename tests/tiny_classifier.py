@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import soundfile
 import torch
 
 from kouji.models.classifier.config import ClassifierConfig
@@ -41,3 +43,17 @@ def make_tiny_model(architecture: str = "resnet18", window_seconds: float = 1.0)
 def make_tiny_classifier(folder: Path, architecture: str = "resnet18") -> Path:
     """The folder of such a classifier."""
     return save_classifier(folder, make_tiny_model(architecture), {"data": "none"})
+
+
+def make_labelled_sounds(folder: Path, per_class: int = 6) -> Path:
+    """A folder per class of `LABELS`: a low tone, noise and a high tone, of 0.3 to 1.2 s."""
+    rng = np.random.default_rng(0)
+    hertz = {"dog": 200.0, "saw": 2500.0}
+    for label in LABELS:
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            times = np.arange(int(rng.uniform(0.3, 1.2) * RATE)) / RATE
+            tone = np.sin(2 * np.pi * hertz.get(label, 0.0) * rng.uniform(0.8, 1.2) * times)
+            sound = 0.3 * tone if label in hertz else rng.normal(0, 0.1, len(times))
+            soundfile.write(folder / label / f"{label}{number}.wav", sound, RATE)
+    return folder

@@ -81,9 +81,10 @@ def load_classifier(
     """
     from kouji.engine.engine import Engine
     from kouji.engine.settings import EngineSettings
+    from kouji.models.classifier import weights
 
     settings = settings or load_settings()
-    loaded = _load(str(model))
+    loaded = weights.load_classifier(folder_of(model))
     own = None
     if engine is None:
         settings = replace(
@@ -98,11 +99,12 @@ def load_classifier(
     )
 
 
-def _load(model: str) -> LoadedClassifier:
+def folder_of(model: str | Path) -> Path:
+    """The folder behind a model's name; UsageError where there is none."""
     from kouji.models.classifier import weights
 
-    if model == SHIPPED_NAME:
-        return weights.load_classifier(weights.SHIPPED)
+    if str(model) == SHIPPED_NAME:
+        return weights.SHIPPED
     folder = Path(model).expanduser()
     if not folder.is_dir():
         raise UsageError(
@@ -111,7 +113,7 @@ def _load(model: str) -> LoadedClassifier:
             allowed=f"{SHIPPED_NAME}, or the folder of a classifier or of a training run",
             cure="check the path",
         )
-    return weights.load_classifier(folder)
+    return folder
 
 
 def _device_name(wanted: str) -> str:
@@ -290,8 +292,15 @@ class SoundClassifier:
 
         Closing the iterator gives up what is under way, not the source of the pieces.
         """
+        options = HearOptions(hop_seconds, client, deadline_seconds)
+        return iter(self.follow(pieces, sample_rate, options))
+
+    def follow(
+        self, pieces: Iterable[NDArray[Any]], sample_rate: int, options: HearOptions | None = None
+    ) -> Listening:
+        """As `stream`, with a summary of the whole once it has ended."""
         blocks = _resampled(pieces, Resampler(sample_rate, self.config.sample_rate))
-        return iter(Listening(self, blocks, HearOptions(hop_seconds, client, deadline_seconds), 1))
+        return Listening(self, blocks, options or HearOptions(), 1)
 
     def close(self) -> None:
         """End the engine, unless it was handed in; what is under way in it is cancelled."""

@@ -11,6 +11,7 @@ from kouji.cli.align import align, export, export_recogniser
 from kouji.cli.audit_trail import audit_app
 from kouji.cli.bench import bench
 from kouji.cli.check_machine import doctor
+from kouji.cli.classify import classify_app
 from kouji.cli.convert import convert
 from kouji.cli.cut import slice_recording
 from kouji.cli.demo import demo
@@ -62,6 +63,7 @@ def _main(
 app.command("say")(say)
 app.command("convert")(convert)
 app.add_typer(voice_app, name="voice")
+app.add_typer(classify_app, name="classify")
 app.add_typer(job_app, name="job")
 app.command("demo")(demo)
 app.command("pull")(pull)
