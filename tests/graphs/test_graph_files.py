@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import wave
 from dataclasses import replace
@@ -13,7 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from outside_kouji import run_example
+from outside_kouji import run_example, run_script
 from torch import Tensor, nn
 
 from kouji.errors import ModelError, UsageError
@@ -173,3 +174,37 @@ def test_the_example_names_a_sound_without_kouji(
         assert float(value) == pytest.approx(float(wanted[LABELS.index(label)]), abs=2e-4)
     assert lines[0][1] == LABELS[int(wanted.argmax())]
     assert len(lines) == len(LABELS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["two-conv", "resnet18", "convnext"])
+@pytest.mark.parametrize("window_seconds", [5.0, 1.0])
+def test_every_architecture_is_written_at_its_own_size(
+    architecture: Any, window_seconds: float, tmp_path: Path
+) -> None:
+    config = ClassifierConfig(
+        labels=LABELS, architecture=architecture, window_seconds=window_seconds
+    )
+    folder = save_classifier(tmp_path / "model", SoundModel(config).eval())
+    report = export_classifier(folder, tmp_path / "graphs")
+    assert {file.format for file in report.files} == set(FORMATS)
+
+
+def snippets(page: Path) -> list[str]:
+    """Blocks of Python on a page that do without Kouji."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
+    return [block for block in blocks if "kouji" not in block]
+
+
+def test_the_snippets_of_the_page_run_without_kouji(
+    exported: Report, root_dir: Path, tmp_path: Path
+) -> None:
+    blocks = snippets(root_dir / "docs" / "export.md")
+    assert ["torch.jit.load" in block for block in blocks] == [True, False]
+    (tmp_path / "classifier").symlink_to(exported.folder)
+    script = tmp_path / "snippet.py"
+    script.write_text("\n".join(blocks), "utf-8")
+    label, numbers = run_script(script, folder=tmp_path).splitlines()
+    assert label in LABELS
+    values = [float(value) for value in re.findall(r"\d\.\d+", numbers)]
+    assert sum(values) == pytest.approx(1.0, abs=1e-3)
