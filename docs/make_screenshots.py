@@ -98,8 +98,8 @@ def draw(
     page.evaluate("document.querySelector('#kj-audio').pause()")
     keep(page, f"speak-{name}")
     if not only_speak:
-        for tab, use in (("voices", use_voices), ("jobs", use_jobs), ("train", use_train),
-                         ("system", use_system)):  # fmt: skip
+        for tab, use in (("voices", use_voices), ("sounds", use_sounds), ("jobs", use_jobs),
+                         ("train", use_train), ("system", use_system)):  # fmt: skip
             page.click(f"#kj-tab-{tab}-button")
             use(page, home)
             keep(page, f"{tab}-{name}")
@@ -111,6 +111,15 @@ def use_voices(page: Any, home: Path) -> None:
     page.set_input_files("#kj-recording input[type=file]", home / "reading.wav")
     page.wait_for_selector("#kj-report img.kj-picture")
     page.fill("#kj-name input, #kj-name textarea", "Anna")
+
+
+def use_sounds(page: Any, _: Path) -> None:
+    """The example, heard, at a moment in its second half."""
+    page.click("#kj-hear-example")
+    page.wait_for_selector("#kj-heard[data-state=heard]", timeout=120_000)
+    page.focus("#kj-heard .kj-timeline")
+    for _ in range(14):
+        page.keyboard.press("ArrowRight")
 
 
 def use_jobs(page: Any, home: Path) -> None:
