@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from kouji.audio.features import mel_spectrogram
 from kouji.audio.load import load_audio
 from kouji.errors import DataError, UsageError
 from kouji.train import sound_packing, sound_store
@@ -182,6 +184,14 @@ def test_features_have_to_be_asked_for(data: Path, tmp_path: Path) -> None:
         clips.log_mel(0)
     heard = prepare_sounds(data, tmp_path / "store", HEARD, jobs=1)
     assert heard.log_mel(0).dtype == np.float16
+
+
+def test_features_are_those_of_the_classifiers(data: Path, tmp_path: Path) -> None:
+    clips = prepare_sounds(data, tmp_path / "store", HEARD, jobs=1)
+    for index in (0, 25):
+        sound = load_audio(clips.path(index), sample_rate=RATE).samples
+        expected = mel_spectrogram(torch.from_numpy(sound)[None], HEARD.classifier().mel)[0].T
+        assert np.abs(clips.log_mel(index) - expected.numpy()).max() < 0.02
 
 
 def test_a_place_that_cannot_be_written_is_named(data: Path, tmp_path: Path) -> None:

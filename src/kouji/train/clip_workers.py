@@ -23,11 +23,14 @@ from kouji.errors import DataError, UsageError
 T = TypeVar("T")
 R = TypeVar("R")
 _LEAVE_SECONDS = 60.0  # a worker may take so long over its last part when all is over
+# Libraries read how many threads they may use when they are loaded: in a child it is one.
 _CODE = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "import os, pickle, sys; "
+    "os.environ.update(dict.fromkeys("
+    "('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')); "
+    "sys.path[:] = pickle.load(sys.stdin.buffer); "
     "from kouji.train.clip_workers import serve; serve()"
 )
-_is_worker = False
 
 
 def usable_cores() -> int:
@@ -145,8 +148,6 @@ def serve() -> None:
     """
     import signal
 
-    global _is_worker
-    _is_worker = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers: BinaryIO = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -174,11 +175,6 @@ def _portable(error: Exception) -> Exception:
     except Exception:  # whatever its class makes of being built again
         return DataError(f"a worker failed: {type(error).__name__}", seen=error)
     return error
-
-
-def keeps_one_thread() -> bool:
-    """Whether this process is a worker, one of several that share the cores."""
-    return _is_worker
 
 
 def keep_to_one_thread() -> None:

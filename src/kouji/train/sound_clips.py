@@ -71,7 +71,7 @@ class SoundClips:
         return self._entries[index]["begin"], self._entries[index]["end"]
 
     def log_mel(self, index: int) -> NDArray[np.float16]:
-        """(frames, mels) of a clip, in a store that was prepared with features."""
+        """(frames, mels) natural-log mel of a clip, in a store prepared with features."""
         if self.mel is None:
             raise UsageError("this store holds no features", cure="prepare it with --features")
         entry = self._entries[index]

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -21,14 +20,13 @@ from numpy.typing import NDArray
 
 from kouji.audio.load import load_audio
 from kouji.errors import AudioError
-from kouji.train.clip_workers import keep_to_one_thread, keeps_one_thread
 from kouji.train.sound_sets import reason_of
 from kouji.types import Samples
 
 if TYPE_CHECKING:  # brings torch, which takes a worker seconds to load and decoding does not need
     from kouji.models.classifier.config import ClassifierConfig
 
-FORMAT = 1  # raise it when what is kept changes, so that old parts are not taken for new ones
+FORMAT = 2  # raise it when what is kept changes, so that old parts are not taken for new ones
 _FRAME_SECONDS = 0.01
 _SILENCE = 10 ** (-50 / 20)  # of the loudest frame: below it the ends of a clip count as silent
 _NO_SOUND = 1e-4  # a clip whose loudest frame is below this (-80 dBFS) is silent throughout
@@ -60,6 +58,47 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Ear:
+    """How a log-mel is computed, in plain numbers: what a worker needs instead of torch.
+
+    window: (n_fft,) float32; bank: (mels, n_fft // 2 + 1) float32; floor: of the mel, before ln
+    """
+
+    hop_length: int
+    floor: float
+    window: NDArray[np.float32]
+    bank: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, wanted: Wanted) -> Ear | None:
+        """The tables of `kouji.audio.features`, which brings torch; None where no mel is wanted."""
+        if wanted.mel is None:
+            return None
+        import torch
+
+        from kouji.audio.features import mel_filterbank
+
+        mel = wanted.classifier().mel
+        window = torch.hann_window(mel.n_fft, periodic=True, dtype=torch.float32)
+        bank = mel_filterbank(mel, torch.device("cpu"), torch.float32)
+        return cls(mel.hop_length, mel.floor, window.numpy(), bank.numpy())
+
+    def log_mel(self, samples: Samples) -> NDArray[np.float16]:
+        """(frames, mels) natural-log mel of a whole clip; frames = samples // hop_length + 1.
+
+        The classifiers' own, before they set it in relation to the loudest point of a window.
+        """
+        num_fft = len(self.window)
+        short = max(0, num_fft - len(samples))
+        padded = np.pad(np.pad(samples, (0, short)), num_fft // 2, mode="reflect")
+        frames = np.lib.stride_tricks.sliding_window_view(padded, num_fft)[:: self.hop_length]
+        spectrum = np.fft.rfft(frames * self.window, axis=1)
+        power = spectrum.real**2 + spectrum.imag**2
+        mel = np.maximum(power.astype(np.float32) @ self.bank.T, self.floor)
+        return np.ascontiguousarray(np.log(mel).astype(np.float16))
+
+
+@dataclass(frozen=True)
 class Kept:
     """One decoded clip.
 
@@ -83,6 +122,7 @@ class Part:
     clips: tuple[tuple[str, str, Stamp | None], ...]  # name, path, stamp
     wanted: Wanted
     folder: str
+    ear: Ear | None = None
 
     @property
     def file(self) -> Path:
@@ -105,7 +145,7 @@ def decode_part(part: Part) -> Path:
     records: list[dict[str, Any]] = []
     arrays: dict[str, Any] = {}
     for number, (_, path, _) in enumerate(part.clips):
-        kept = decode_sound(Path(path), part.wanted)
+        kept = decode_sound(Path(path), part.wanted, part.ear)
         if isinstance(kept, str):
             records.append({"reason": kept})
             continue
@@ -143,7 +183,7 @@ def read_part(part: Part) -> list[Kept | str] | None:
         return None
 
 
-def decode_sound(path: Path, wanted: Wanted) -> Kept | str:
+def decode_sound(path: Path, wanted: Wanted, ear: Ear | None) -> Kept | str:
     """Decode one file at the wanted rate, or say in one line why it cannot be used."""
     if not path.is_file():
         return "the file is missing"
@@ -161,7 +201,7 @@ def decode_sound(path: Path, wanted: Wanted) -> Kept | str:
         len(samples) / wanted.sample_rate,
         begin,
         end,
-        log_mel(samples, wanted.classifier()) if wanted.mel is not None else None,
+        None if ear is None else ear.log_mel(samples),
     )
 
 
@@ -178,25 +218,3 @@ def sound_bounds(samples: Samples, sample_rate: int) -> tuple[int, int]:
         return 0, len(samples)
     loud = np.flatnonzero(levels > levels.max() * _SILENCE)
     return int(loud[0]) * frame, min(len(samples), (int(loud[-1]) + 1) * frame)
-
-
-def log_mel(samples: Samples, config: ClassifierConfig) -> NDArray[np.float16]:
-    """The log-mel of a whole clip, as the classifiers hear it.
-
-    samples: (samples,) float32 at `config.sample_rate`; returns (frames, mels) float16
-    """
-    import torch
-
-    short = max(0, config.n_fft - len(samples))
-    with torch.inference_mode():
-        mel = _log_mel(config)(torch.from_numpy(np.pad(samples, (0, short)))[None])
-    return np.ascontiguousarray(mel[0, 0].T.numpy().astype(np.float16))
-
-
-@lru_cache(maxsize=4)
-def _log_mel(config: ClassifierConfig) -> Any:
-    from kouji.models.classifier.features import LogMel
-
-    if keeps_one_thread():  # torch has just come into a worker
-        keep_to_one_thread()
-    return LogMel(config)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kouji.errors import DataError
 from kouji.train.clip_workers import run_parts
 from kouji.train.sound_clips import KIND, Entry, SoundClips, open_index
-from kouji.train.sound_decoding import Kept, Part, Wanted, decode_part, read_part, stamp_of
+from kouji.train.sound_decoding import Ear, Kept, Part, Wanted, decode_part, read_part, stamp_of
 from kouji.train.sound_layouts import ListedSound
 from kouji.train.sound_sets import Found
 
@@ -37,10 +37,10 @@ def decode_rows(
     folder = target / "parts"
     folder.mkdir(exist_ok=True)
     groups = [rows[k : k + _CLIPS_PER_PART] for k in range(0, len(rows), _CLIPS_PER_PART)]
-    parts = []
+    parts, ear = [], Ear.of(wanted)
     for group in groups:
         clips = tuple((row.name, str(row.path), stamp_of(row.path)) for row in group)
-        parts.append((Part(clips, wanted, str(folder)), list(group)))
+        parts.append((Part(clips, wanted, str(folder), ear), list(group)))
     left = [part for part, _ in parts if read_part(part) is None]
     done = len(rows) - sum(len(part.clips) for part in left)
     for place, _ in run_parts(decode_part, left, jobs):
