@@ -297,12 +297,15 @@ def test_a_run_becomes_a_folder_that_predicts_alike(
 def test_a_recipe_may_be_the_start(data: Path, tmp_path: Path, capfd: Captured) -> None:
     recipe = tmp_path / "r.yaml"
     model = {"architecture": "two-conv", "width": 2, "sample_rate": RATE, "window_seconds": 0.5}
-    run_block = {"steps": 3, "batch_size": 4, "tensorboard": False, "threads": 1}
+    run_block = {"steps": 3, "batch_size": 4, "tensorboard": False, "threads": 1, "seed": 7}
     recipe.write_text(yaml.safe_dump({"recipe": "classifier", "model": model, "run": run_block}))
     out = tmp_path / "run"
     arguments = ["classify", "train", str(data), "--out", str(out), "--recipe", str(recipe)]
     assert run([*arguments, "--folds=none"]) == 0
     assert json.loads((out / "report.json").read_text("utf-8"))["held_out"] == []
+    [checkpoint] = (out / "checkpoints").glob("step-*")
+    state = json.loads((checkpoint / "state.json").read_text("utf-8"))
+    assert (state["settings"]["seed"], state["settings"]["steps"]) == (7, 3)
     recipe.write_text("recipe: mini-acoustic\n")
     assert run(arguments) == 2
     assert "recipe: classifier" in capfd.readouterr().err

@@ -27,11 +27,15 @@ classify_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-LayoutOption = Annotated[str, typer.Option(help="auto, urbansound8k, esc50, manifest or folders.")]
+LayoutOption = Annotated[
+    str | None, typer.Option(help="auto, urbansound8k, esc50, manifest or folders.")
+]
 SubsetOption = Annotated[
     str | None, typer.Option(help="Only clips below this folder, or ESC-50's esc10.")
 ]
-GroupOption = Annotated[str, typer.Option(help="What is held out together: fold or speaker.")]
+GroupOption = Annotated[
+    str | None, typer.Option(help="What is held out together: fold or speaker.")
+]
 
 
 def train(
@@ -45,10 +49,12 @@ def train(
         str | None,
         typer.Option(help="Held out: one (5), several in turn (1,2), all in turn, or none."),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="One, or several with commas: a run for each.")] = "0",
-    layout: LayoutOption = "auto",
+    seeds: Annotated[
+        str | None, typer.Option(help="One, or several with commas: a run for each.")
+    ] = None,
+    layout: LayoutOption = None,
     subset: SubsetOption = None,
-    group_by: GroupOption = "fold",
+    group_by: GroupOption = None,
     recipe: Annotated[
         Path | None, typer.Option(help="A recipe to start from, such as recipes/classifier.yaml.")
     ] = None,
@@ -83,7 +89,7 @@ def train(
         model={"architecture": architecture, **wishes["model"]},
         run={**wishes["run"], **{key: value for key, value in named.items() if value is not None}},
     )
-    seed_numbers = _read_seeds(seeds)
+    seed_numbers = [document["run"].get("seed", 0)] if seeds is None else _read_seeds(seeds)
     held_out = None if folds is None else [fold.strip() for fold in folds.split(",")]
     _show_balance(document)
     if held_out == ["all"] or len(held_out or ()) > 1 or len(seed_numbers) > 1:
@@ -119,8 +125,8 @@ def _read_seeds(text: str) -> list[int]:
     return numbers
 
 
-def _check_group(group_by: str) -> None:
-    if group_by not in ("fold", "speaker"):
+def _check_group(group_by: str | None) -> None:
+    if group_by not in (None, "fold", "speaker"):
         raise UsageError("unknown grouping", seen=group_by, allowed="fold, speaker")
 
 
@@ -190,9 +196,9 @@ def evaluate(
     fold: Annotated[
         list[str] | None, typer.Option("--fold", help="Hear this fold; may be given again.")
     ] = None,
-    layout: LayoutOption = "auto",
+    layout: LayoutOption = None,
     subset: SubsetOption = None,
-    group_by: Annotated[str | None, typer.Option(help="fold or speaker; as in training.")] = None,
+    group_by: GroupOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the report and the picture.")
     ] = None,
@@ -206,8 +212,7 @@ def evaluate(
     """
     from kouji.evaluate.sounds import join_scores, runs_below
 
-    if group_by is not None:
-        _check_group(group_by)
+    _check_group(group_by)
     wishes = {"layout": layout, "subset": subset, "group_by": group_by}
     runs = [str(run) for run in runs_below(Path(model))] or [model]
     scores = []
@@ -248,7 +253,7 @@ def _score(
     clips = open_sounds(
         folder,
         classifier.config.sample_rate if index is None else index["sample_rate"],
-        layout=block.get("layout", "auto") if is_own else wishes["layout"],
+        layout=wishes["layout"] or (block.get("layout") if is_own else None) or "auto",
         subset=wishes["subset"] or (block.get("subset") if is_own else None),
         group_by=wishes["group_by"] or block.get("group_by") or "fold",
     )
