@@ -84,7 +84,7 @@ class Settings:
     port: int = _setting(7860, low=0, high=65535)
     models: str = "mini"
     default_voice: str = "sample"
-    classifier: str = ""
+    classifier: str = "esc10"
     studio: bool = True
     cors_origins: str = ""
     ref_hosts: str = ""

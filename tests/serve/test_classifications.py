@@ -242,6 +242,24 @@ def test_a_server_without_a_classifier_says_so(
         assert all(each["task"] == "speech" for each in client.get("/v1/models").json()["data"])
 
 
+def test_a_package_without_its_own_classifier_speaks(
+    serve: Callable[[Settings], Live],
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("kouji.models.classifier.weights.SHIPPED", tmp_path)
+    live = serve(replace(settings, classifier="esc10"))
+    with live.client() as client:
+        assert error_of(post(client, wav()))[:2] == (404, "model_not_found")
+        assert client.post("/v1/audio/speech", json=SPEECH).status_code == 200
+    assert "esc10 is not in this package" in caplog.text
+    make_tiny_classifier(tmp_path)
+    with serve(replace(settings, classifier="esc10")).client() as client:
+        assert found(client, wav())["model"] == "esc10"
+
+
 @pytest.mark.parametrize("fault", ["weights", "config", "absent", "name"])
 def test_a_classifier_that_does_not_load_ends_the_server_as_a_speech_model_does(
     settings: Settings,

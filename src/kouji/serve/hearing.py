@@ -8,6 +8,7 @@ is `kouji.classifying`'s, and how an answer looks is `heard`'s.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 MAX_WINDOWS = 4000  # of one sound: an answer of a megabyte, a minute of a core
 _ALIASES = ("", "default")
 _LOADING_SECONDS = 5.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Hearing:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._classifier: SoundClassifier | None = None
+        self._is_open = False
 
     def open(self, pool: ModelPool) -> None:
         """Load what the setting `classifier` names, if anything, and let it hear a window.
@@ -75,7 +78,8 @@ class Hearing:
         from kouji.classifying import load_classifier
 
         settings = self._service.settings
-        if not settings.classifier:
+        if not _is_there(settings.classifier):
+            self._is_open = True
             return
         engine = pool.get().engine
         classifier = load_classifier(settings.classifier, engine=engine, settings=settings)
@@ -86,7 +90,7 @@ class Hearing:
         classifier.classify(Audio(np.zeros(config.window_samples, np.float32), config.sample_rate))
         on_batch = partial(self._service.metrics.windows_heard, name)
         classifier.stages = SpeechModel(_counted(classifier.renderer, on_batch))
-        self._classifier = classifier
+        self._classifier, self._is_open = classifier, True
 
     @property
     def name(self) -> str | None:
@@ -101,12 +105,12 @@ class Hearing:
         return self._choose(model).labels
 
     def _choose(self, model: str | None) -> SoundClassifier:
-        if not self._service.settings.classifier:
-            raise ModelError("this server classifies no sounds", cure="ask its operator")
         self._service.models  # noqa: B018  raises while they are being loaded, or could not be
+        if not self._is_open:
+            raise Overloaded("the classifier is being loaded", retry_after=_LOADING_SECONDS)
         classifier = self._classifier
         if classifier is None:
-            raise Overloaded("the classifier is being loaded", retry_after=_LOADING_SECONDS)
+            raise ModelError("this server classifies no sounds", cure="ask its operator")
         if model is not None and model.lower() not in _ALIASES and model != classifier.name:
             raise ModelError("unknown model", seen=model, allowed=classifier.name)
         return classifier
@@ -275,6 +279,17 @@ class Listener:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _is_there(classifier: str) -> bool:
+    """Whether there is one to load; a package without its own still speaks."""
+    from kouji.classifying import SHIPPED_NAME
+    from kouji.models.classifier.weights import CONFIG_FILE, SHIPPED
+
+    if classifier != SHIPPED_NAME or (SHIPPED / CONFIG_FILE).is_file():
+        return bool(classifier)
+    _log.warning("%s is not in this package: no sounds are classified", classifier)
+    return False
 
 
 def _too_long(error: AudioTooLong, hop_seconds: float | None = None) -> TooLarge:
