@@ -39,7 +39,9 @@ NUM_MELS = NUM_FRAMES = 64
 Way = Callable[[], Tensor]  # logits of the batch it was made for
 
 
-def make_ways(network: nn.Module, mels: Tensor, *, is_quick: bool) -> dict[str, Way | str]:
+def make_ways(
+    network: nn.Module, mels: Tensor, options: argparse.Namespace
+) -> dict[str, Way | str]:
     """Every way to compute the network on `mels`; text says why one is missing."""
     ways: dict[str, Way | str] = {
         "plain": no_grad(network, mels),
@@ -53,12 +55,11 @@ def make_ways(network: nn.Module, mels: Tensor, *, is_quick: bool) -> dict[str, 
         cast, given = copy.deepcopy(network).to(half), mels.to(half)
         ways[name] = inference(cast, given)
         ways[f"{name}, channels last"] = inference(channels_last(cast), to_channels_last(given))
-    if is_quick:
-        return ways
-    cast = copy.deepcopy(network).to(torch.bfloat16)
-    ways["compiled"] = trying(lambda: compiled(network, mels))
-    ways["bfloat16, compiled"] = trying(lambda: compiled(cast, mels.to(torch.bfloat16)))
-    if mels.device.type == "cpu":
+    if not (options.quick or options.no_compile):
+        cast = copy.deepcopy(network).to(torch.bfloat16)
+        ways["compiled"] = trying(lambda: compiled(network, mels))
+        ways["bfloat16, compiled"] = trying(lambda: compiled(cast, mels.to(torch.bfloat16)))
+    if mels.device.type == "cpu" and not options.quick:
         ways["onnxruntime"] = trying(lambda: onnxruntime_way(network, mels))
     return ways
 
@@ -212,6 +213,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--threads", type=int, default=0, help="0: as PyTorch chooses")
     parser.add_argument("--quick", action="store_true", help="nothing compiled, few rounds")
+    parser.add_argument("--no-compile", action="store_true", help="without torch.compile")
     options = parser.parse_args()
     if options.device != "cpu" and not torch.cuda.is_available():
         parser.error("there is no CUDA device here; leave --device out")
@@ -226,7 +228,7 @@ def main() -> None:
         network = make_network(config).eval().to(options.device)
         for batch in map(int, options.batches.split(",")):
             mels = torch.randn(batch, 1, NUM_MELS, NUM_FRAMES).to(options.device)
-            ways = make_ways(network, mels, is_quick=options.quick)
+            ways = make_ways(network, mels, options)
             rows = measure(ways, rounds=options.rounds, device=options.device)
             print(f"\n{architecture}, batch {batch} of {NUM_MELS} x {NUM_FRAMES}")
             print(f"{'way':26} {'ms':>8} {'x':>6} {'cpu ms':>8} {'x':>6} {'difference':>11}")
