@@ -21,6 +21,7 @@ from engine_harness import assert_empty
 from tiny_classifier import LABELS, RATE, make_tiny_classifier
 
 import kouji
+from kouji.api import TTS
 from kouji.classification import Classification, HeardWindow
 from kouji.classifying import HearOptions, SoundClassifier, load_classifier
 from kouji.config import Settings
@@ -31,6 +32,7 @@ from kouji.errors import (
     Cancelled,
     ConfigError,
     DeadlineExceeded,
+    EngineBusy,
     EngineFailed,
     ModelError,
     TooLarge,
@@ -38,6 +40,7 @@ from kouji.errors import (
     UsageError,
 )
 from kouji.types import Audio, Samples
+from kouji.voices.sample import sample_voice
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +142,34 @@ def test_windows_of_different_callers_share_batches(folder: Path) -> None:
         for thread in threads:
             thread.join()
         assert max(engine.stats().batches["vocode"]) > 1
+
+
+def test_speech_and_sounds_share_an_engine(tiny_tts: TTS, folder: Path) -> None:
+    sound = Audio(changing(12.0), RATE)
+    text = "The evening train was late again."
+    with load_classifier(folder, precision="float32", engine=tiny_tts.engine) as own:
+        heard, spoken = own.classify(sound), tiny_tts.speak(text, sample_voice())
+        listening = own.listen(sound)
+        listening.begin()
+        again = tiny_tts.speak(text, sample_voice())
+        assert far(spoken.audio.samples, again.audio.samples) < 1e-4
+        assert_same(listening, heard.windows)
+    assert_empty(tiny_tts.engine)
+
+
+def test_a_full_engine_is_waited_for_by_who_has_a_place_in_it(folder: Path) -> None:
+    settings = EngineSettings(device="cpu", threads=1, max_requests=2)
+    with Engine(settings) as engine:
+        own = load_classifier(folder, precision="float32", engine=engine)
+        sound = Audio(changing(30.0), RATE)  # more windows than two requests hold
+        heard = own.classify(sound)
+        assert len(heard.windows) == 59
+        assert engine.stats().ended["refused"] > 0
+        first = own.listen(sound)
+        first.begin()
+        with pytest.raises(EngineBusy):
+            own.classify(sound)
+        assert_same(first, heard.windows)
 
 
 @pytest.mark.parametrize("rate", [4000, 16_000, 44_100, 48_000])
