@@ -12,7 +12,7 @@ from kouji.train.sound_augment import NUM_DRAWS
 from kouji.train.voice_augment import VoiceChange, change_mel, change_speed
 
 RATE = 8000
-NONE = VoiceChange(speed=0, warp=0, stretch=0, tilt=0)
+NONE = VoiceChange(speed=0, warp=0, stretch=0, tilt=0, floor=0)
 
 
 def draws(rows: int, seed: int = 0) -> torch.Tensor:
@@ -43,7 +43,7 @@ def test_speed_moves_a_tone_within_its_range() -> None:
 def test_bands_move_and_the_ends_stay() -> None:
     mel = torch.full((32, 1, 40, 5), -2.0)
     mel[:, :, 15] = 1.0
-    change = VoiceChange(speed=0, warp=0.2, stretch=0, tilt=0)
+    change = VoiceChange(speed=0, warp=0.2, stretch=0, tilt=0, floor=0)
     peaks = change_mel(mel, draws(32), change)[:, 0, :, 2].argmax(dim=1)
     assert peaks.min() >= 12
     assert peaks.max() <= 19
@@ -57,7 +57,7 @@ def test_bands_move_and_the_ends_stay() -> None:
 
 def test_time_is_stretched_in_order() -> None:
     ramp = torch.arange(60.0)[None, None, None, :].expand(16, 1, 8, 60)
-    change = VoiceChange(speed=0, warp=0, stretch=0.5, tilt=0)
+    change = VoiceChange(speed=0, warp=0, stretch=0.5, tilt=0, floor=0)
     stretched = change_mel(ramp, draws(16), change)
     assert (stretched[:, 0, 0].diff(dim=1) >= 0).all()
     assert (stretched - ramp).abs().amax() > 2
@@ -66,12 +66,24 @@ def test_time_is_stretched_in_order() -> None:
 
 def test_tilts_have_the_spread_asked_for_and_stay_in_range() -> None:
     mel = torch.zeros(2000, 1, 33, 2)
-    change = VoiceChange(speed=0, warp=0, stretch=0, tilt=0.1)
+    change = VoiceChange(speed=0, warp=0, stretch=0, tilt=0.1, floor=0)
     tilted = change_mel(mel, draws(2000), change)
     assert torch.allclose(tilted[..., 0], tilted[..., 1])
     assert 0.05 < tilted.std() < 0.2
     top = change_mel(torch.full((8, 1, 33, 2), 2.0), draws(8), change)
     assert top.max() <= 2.0
+
+
+def test_the_floor_is_lifted_within_the_sound_only() -> None:
+    mel = torch.linspace(-1.9, 2, 40)[None, None, :, None].repeat(64, 1, 1, 6)
+    mel[..., 4:] = -2.0
+    change = VoiceChange(speed=0, warp=0, stretch=0, tilt=0, floor=0.5)
+    lifted = change_mel(mel, draws(64), change)
+    lowest = lifted[:, 0, 0, 0]
+    assert lowest.max() <= 0.0
+    assert lowest.max() > -0.3
+    assert torch.all(lifted[..., 4:] == -2.0)
+    assert torch.equal(lifted[:, :, -1], mel[:, :, -1])
 
 
 def test_zero_changes_nothing() -> None:

@@ -23,6 +23,7 @@ _LOUDEST = 2.0  # of the classifier's log-mel: the loudest point of a window
 _SECOND_DRAW = 4096.0  # a draw has 24 bits; the lower half of them is a draw of its own
 _SPEED, _WARP, _STRETCH, _PHASE, _TURNS, _TILT = 0, 1, 2, 3, 4, 5
 _NUM_TILTS = 4
+_FLOOR = _TILT + _NUM_TILTS
 _KNEE = 0.8  # above it the warped axis bends back, so that its top stays the top
 
 
@@ -34,12 +35,15 @@ class VoiceChange:
     warp:    the mel axis is warped by a factor of exp(-warp) to exp(warp)
     stretch: time runs up to this share faster and slower, by turns
     tilt:    standard deviation of the smooth changes of the spectrum, where 1 is 20 dB
+    floor:   what is quieter than a level is lifted to it, as under the noise of a room; the level
+             is up to this share of the 80 dB that are heard
     """
 
     speed: float = 0.2
     warp: float = 0.12
     stretch: float = 0.2
-    tilt: float = 0.15
+    tilt: float = 0.3
+    floor: float = 0.4
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -95,7 +99,7 @@ def _at(samples: Tensor, places: Tensor) -> Tensor:
 
 
 def change_mel(mel: Tensor, chances: Tensor, change: VoiceChange) -> Tensor:
-    """Warp bands, stretch time and tilt the spectrum.
+    """Warp bands, stretch time, tilt the spectrum and lift its floor.
 
     mel: (batch, 1, mels, frames) of the classifier's features; returns the same shape
     """
@@ -107,7 +111,16 @@ def change_mel(mel: Tensor, chances: Tensor, change: VoiceChange) -> Tensor:
         mel = _read_at(mel.transpose(2, 3), places).transpose(2, 3)
     if change.tilt > 0:
         mel = (mel + _tilts(mel.shape[2], chances, change.tilt)).clamp(SILENCE, _LOUDEST)
+    if change.floor > 0:
+        mel = _lifted(mel, chances, change.floor)
     return mel
+
+
+def _lifted(mel: Tensor, chances: Tensor, floor: float) -> Tensor:
+    """Raise what is quiet within the sound; the silence a crop is padded with stays."""
+    level = SILENCE + (_LOUDEST - SILENCE) * floor * _draw(chances, _FLOOR)
+    is_sound = (mel > SILENCE).any(dim=2, keepdim=True)
+    return torch.where(is_sound, torch.maximum(mel, level[:, None, None, None]), mel)
 
 
 def _draw(chances: Tensor, column: int) -> Tensor:
