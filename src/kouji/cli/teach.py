@@ -18,6 +18,28 @@ SIGNAL_BASE = 128  # a run ended by signal n leaves with 128 + n, as shells coun
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/mini-acoustic.yaml.")],
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(help="Processes to start here; torchrun sets its own.")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="What they share out: single, ddp, zero2, zero3.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Passes a step's batch is split into.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Times through the data.")] = None,
+    checkpointing: Annotated[
+        bool | None,
+        typer.Option("--checkpointing/--no-checkpointing", help="Recompute activations."),
+    ] = None,
+    compile_: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Use torch.compile.")
+    ] = None,
+    offload: Annotated[
+        bool | None,
+        typer.Option("--offload/--no-offload", help="Keep the optimiser's state on the CPU."),
+    ] = None,
     set_values: Annotated[
         list[str] | None, typer.Option("--set", help="Change a key of run: steps=2000.")
     ] = None,
@@ -25,39 +47,52 @@ def train(
         bool, typer.Option("--fresh", help="Refuse to go on with an earlier run in the folder.")
     ] = False,
 ) -> None:
-    """Train by a recipe, going on from the last checkpoint in its folder if there is one."""
-    from dataclasses import asdict
+    """Train by a recipe, going on from the last checkpoint in its folder if there is one.
 
+    Options stand above the recipe's own settings, and above --set.
+    """
     from kouji.cli import session
-    from kouji.train.distributed import is_launched
     from kouji.train.loop import run
     from kouji.train.recipes import load_recipe
-    from kouji.train.settings import parse_settings
+    from kouji.train.settings import change_settings
 
     session.start()
     plan, settings = load_recipe(recipe)
     changes = read_changes(set_values or [])
-    if device is not None:
-        changes["device"] = device
-    settings = parse_settings(asdict(settings) | changes)
+    options = {
+        "device": device,
+        "devices": devices,
+        "strategy": strategy,
+        "precision": precision,
+        "accumulate": accumulate,
+        "epochs": epochs,
+        "checkpointing": checkpointing,
+        "compile": compile_,
+        "offload": offload,
+    }
+    changes |= {name: value for name, value in options.items() if value is not None}
+    settings = change_settings(settings, changes)
     if fresh and any(Path(settings.out).glob("*")):
         raise UsageError(
             "the run's folder is not empty", seen=settings.out, cure="leave --fresh out to go on"
         )
     result = run(plan, settings)
     code = 0 if result.signal is None else SIGNAL_BASE + result.signal
-    if is_launched():
-        _leave(code)
+    leave_launched(code)
     raise typer.Exit(code)
 
 
-def _leave(code: int) -> None:
-    """End a process of torchrun without unwinding the C++ libraries.
+def leave_launched(code: int) -> None:
+    """End a process of torchrun without unwinding the C++ libraries; others go on.
 
     Everything is saved by now. Seen once in some thirty runs: torch's threads for talking to
     the other processes aborted the interpreter on its way out, and torchrun took the whole
     finished run for a failed one.
     """
+    from kouji.train.distributed import is_launched
+
+    if not is_launched():
+        return
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

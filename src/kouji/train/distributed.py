@@ -7,26 +7,35 @@ agreements between hosts go over gloo, so that they never wait for a GPU.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import signal
 import socket
 import tempfile
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 from torch.multiprocessing.spawn import ProcessException, start_processes
 
 from kouji.errors import ConfigError, KoujiError, TrainingError
 
 _PATIENCE = timedelta(hours=2)  # the others wait while process 0 evaluates
+_GRACE_SECONDS = 20.0  # for the rest of the processes, when one has failed
+_ATTEMPT = "TORCHELASTIC_RESTART_COUNT"  # set by torchrun for its processes
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 @dataclass
@@ -44,10 +53,16 @@ class World:
         """Whether this process writes files."""
         return self.rank == 0
 
+    @property
+    def hosts(self) -> Any:
+        """The group for what lies on the CPU; None: the only one there is."""
+        return self._hosts
+
     def sum_(self, tensor: Tensor) -> Tensor:
-        """Sum a tensor on the training device over processes, in place."""
+        """Sum a tensor over processes, in place."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            with reaching_others():
+                dist.all_reduce(tensor, group=self._hosts if tensor.device.type == "cpu" else None)
         return tensor
 
     def sum_counts(self, counts: list[int]) -> list[int]:
@@ -55,7 +70,8 @@ class World:
         if self.size == 1:
             return counts
         tensor = torch.tensor(counts, dtype=torch.int64)
-        dist.all_reduce(tensor, group=self._hosts)
+        with reaching_others():
+            dist.all_reduce(tensor, group=self._hosts)
         return [int(value) for value in tensor]
 
     def gather(self, value: Any) -> list[Any]:
@@ -63,20 +79,36 @@ class World:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value, group=self._hosts)
+        with reaching_others():
+            dist.all_gather_object(values, value, group=self._hosts)
         return values
 
     def share_weights(self, tensors: list[Tensor]) -> None:
         """Give every process the tensors of process 0."""
         if self.size > 1:
-            for tensor in tensors:
-                dist.broadcast(tensor, 0)
+            with reaching_others():
+                for tensor in tensors:
+                    dist.broadcast(tensor, 0)
 
     def close(self) -> None:
         """Leave the process group if `join` made it."""
         if self._owned:
             dist.destroy_process_group()
             self._owned = False
+
+
+@contextmanager
+def reaching_others() -> Iterator[None]:
+    """Turn what a backend says when a process is gone into a TrainingError."""
+    try:
+        yield
+    except RuntimeError as error:  # of gloo, and DistBackendError of NCCL
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise TrainingError(
+            "another process of the run is gone",
+            seen=reason[0][:200],
+            cure="the last checkpoint is whole: the same line goes on from it",
+        ) from error
 
 
 def is_launched() -> bool:
@@ -92,12 +124,47 @@ def join(device: str) -> World:
     owned = not dist.is_initialized()
     if owned:
         backend = "nccl" if device.startswith("cuda") else "gloo"
-        dist.init_process_group(backend, timeout=_PATIENCE)
+        _join_group(backend)
     hosts = None
     if device.startswith("cuda"):
         hosts = dist.new_group(backend="gloo", timeout=_PATIENCE)
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     return World(dist.get_rank(), dist.get_world_size(), local_rank, hosts, owned)
+
+
+def _join_group(backend: str) -> None:
+    if _ATTEMPT not in os.environ:
+        dist.init_process_group(backend, timeout=_PATIENCE)
+        return
+    store, rank, size = next(iter(rendezvous("env://", timeout=_PATIENCE)))
+    fresh = PrefixStore(_agree_on_attempt(store, rank, size), store)
+    dist.init_process_group(backend, store=fresh, rank=rank, world_size=size, timeout=_PATIENCE)
+
+
+def _agree_on_attempt(store: Any, rank: int, size: int) -> str:
+    """A name for this start of the processes that no earlier one had.
+
+    torchrun hands restarted processes the store of those before them (torch 2.13), with the
+    addresses of the dead in it; its count of restarts differs between machines. So process 0
+    makes up a name and gives it to whoever lives to confirm it.
+    """
+    if rank:
+        token = uuid.uuid4().hex
+        store.set(f"kouji/here/{rank}", token)
+        store.wait([f"kouji/name/{token}"], _PATIENCE)
+        name: str = store.get(f"kouji/name/{token}").decode()
+        store.set(f"kouji/confirmed/{name}/{rank}", "")
+        return name
+    name, missing = uuid.uuid4().hex, set(range(1, size))
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"kouji/confirmed/{name}/{other}"]):
+                missing.discard(other)
+            elif store.check([f"kouji/here/{other}"]):  # perhaps left by one that is gone
+                token = store.get(f"kouji/here/{other}").decode()
+                store.set(f"kouji/name/{token}", name)
+        time.sleep(0.02)  # a store cannot wait for a value to change
+    return name
 
 
 def pick_device(device: str, world: World) -> torch.device:
@@ -131,17 +198,58 @@ def spawn(target: Callable[..., Any], args: tuple[Any, ...], num_processes: int)
         if context is None:  # only with join=True
             raise TrainingError("processes did not start")
         with _passed_on(context.processes):
+            exit_codes = _wait_for_all(context.processes)
+            fault = None
             try:
-                while not context.join():
-                    pass
+                context.join()
             except ProcessException as error:
-                if not any(Path(folder).iterdir()):
-                    raise TrainingError("a process of the run failed", seen=error) from error
+                fault = error
+        _raise_killed(exit_codes)
         outcomes = [pickle.loads(path.read_bytes()) for path in sorted(Path(folder).iterdir())]
     for outcome in outcomes:
         if isinstance(outcome, KoujiError):
             raise outcome
+    if fault is not None:
+        raise TrainingError("a process of the run failed", seen=fault) from fault
     return outcomes[0]
+
+
+def _wait_for_all(processes: Sequence[Any]) -> list[int | None]:
+    """Wait until all have ended; when one fails, the others have `_GRACE_SECONDS` to do so.
+
+    They may wait for the lost one in a collective, where they hear no signal.
+    returns: exit codes by rank; None for a process that had to be killed here
+    """
+    running = {process.sentinel: rank for rank, process in enumerate(processes)}
+    codes: list[int | None] = [None] * len(processes)
+    deadline: float | None = None
+    while running:
+        left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+        ended = [running.pop(sentinel) for sentinel in wait(list(running), left)]
+        for rank in ended:
+            codes[rank] = processes[rank].exitcode
+        if deadline is None and any(codes):
+            deadline = time.monotonic() + _GRACE_SECONDS
+            for rank in running.values():
+                processes[rank].terminate()
+        elif not ended:
+            for rank in running.values():
+                processes[rank].kill()
+                processes[rank].join()
+            break
+    return codes
+
+
+def _raise_killed(exit_codes: Sequence[int | None]) -> None:
+    """Name the process that was ended from outside; the others only lost it."""
+    for rank, code in enumerate(exit_codes):
+        if code is not None and code < 0 and code != -signal.SIGTERM:
+            name = signal.Signals(-code).name
+            raise TrainingError(
+                f"process {rank} of the run was ended by {name}",
+                seen="too little memory, or somebody's kill" if name == "SIGKILL" else name,
+                cure="the last checkpoint is whole: the same line goes on from it",
+            )
 
 
 def _enter(
@@ -154,6 +262,7 @@ def _enter(
 ) -> None:
     """Set what torchrun would set, in the child only, and leave the outcome in `folder`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent()
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
@@ -167,6 +276,15 @@ def _enter(
     except KoujiError as error:
         outcome_file.write_bytes(pickle.dumps(error))
         raise
+
+
+def _end_with_parent() -> None:
+    """Have the system send SIGTERM when the starting process is gone, even by kill -9 (Linux).
+
+    torch asks for SIGINT, which these processes ignore.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 @contextmanager
