@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from kouji.errors import ConfigError, DataError, ModelError
 from kouji.models.classifier.config import ClassifierConfig
 from kouji.models.classifier.model import SoundModel
-from kouji.models.classifier.weights import load_classifier
+from kouji.models.classifier.weights import WEIGHTS_FILE, load_classifier
 from kouji.train.checkpoint import start_from
 from kouji.train.confusion import Confusion
 from kouji.train.monitor import Monitor
@@ -194,9 +194,10 @@ class Classifier:
 
         The last layer begins anew unless the labels are the same ones in the same order.
         """
-        if not Path(source).is_dir():
-            return start_from(model, source)
-        found = load_classifier(source)
+        path = Path(source)
+        if path.name != WEIGHTS_FILE and not path.is_dir():
+            return start_from(model, source)  # bare tensors, which say nothing of labels
+        found = load_classifier(path if path.is_dir() else path.parent)
         own = model.state_dict()
         is_same = found.config.labels == self.shapes.labels
         fitting = {

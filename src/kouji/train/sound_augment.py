@@ -211,7 +211,8 @@ def _noise(samples: Tensor, chances: Tensor, noise: Tensor, augmentation: Augmen
     level = (wanted / coloured.square().mean(dim=1).clamp(min=1e-12)).sqrt()
     level = level * (chances[:, _HAS_NOISE] < augmentation.noise)
     steps = torch.arange(samples.shape[1], device=samples.device) % noise.shape[1]
-    return level[:, None] * coloured[:, steps]
+    added: Tensor = level[:, None] * coloured[:, steps]
+    return added
 
 
 def mixture(chances: Tensor, share: Tensor, augmentation: Augmentation) -> Tensor:
