@@ -28,7 +28,8 @@ class Balance:
     def imbalance(self) -> float:
         """Clips of the largest class over those of the smallest; infinite if that has none."""
         counts = [row.clips for row in self.classes]
-        return max(counts) / min(counts) if counts and min(counts) else float("inf")
+        fewest = min(counts, default=0)
+        return max(counts) / fewest if fewest else float("inf")
 
     def table(self) -> str:
         """Lines for people: a row per class, the sum, and the imbalance."""

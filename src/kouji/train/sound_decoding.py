@@ -176,8 +176,8 @@ def read_part(part: Part) -> list[Kept | str] | None:
                     found.append(record["reason"])
                     continue
                 mel = file.get(f"{number}/mel", None)
-                facts = (record[name] for name in ("scale", "seconds", "begin", "end"))
-                found.append(Kept(file[f"{number}/samples"], *facts, mel))
+                facts = {name: record[name] for name in ("scale", "seconds", "begin", "end")}
+                found.append(Kept(file[f"{number}/samples"], **facts, mel=mel))
             return found
     except (OSError, ValueError, KeyError, BadZipFile):
         return None

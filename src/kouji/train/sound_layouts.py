@@ -324,8 +324,10 @@ def _read_table(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]] | 
     """
     lines = [line for line in _read_text(file).splitlines() if line.strip()]
     for separator in "|,;\t":
-        quoting = csv.QUOTE_NONE if separator == "|" else csv.QUOTE_MINIMAL
-        reader = csv.reader(lines, delimiter=separator, quoting=quoting)
+        if separator == "|":
+            reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
+        else:
+            reader = csv.reader(lines, delimiter=separator)
         header = [name.strip().lower() for name in next(reader, [])]
         if not set(columns) <= set(header):
             continue
