@@ -270,18 +270,35 @@ class Classifier:
         mel = model.features(change_samples(crops, chances, noise, change))
         targets = F.one_hot(batch["label"], num_classes).to(mel.dtype)
         if change.mixup and "other" in batch:
-            other = cut_crops(
-                batch["other"], batch["num_other"], window, chances[:, OTHER_PLACE], change
-            )
             own = mixture(chances, batch["share"], change)
-            mel = torch.lerp(model.features(other), mel, own[:, None, None, None])
-            other_targets = F.one_hot(batch["other_label"], num_classes).to(mel.dtype)
-            targets = torch.lerp(other_targets, targets, own[:, None])
+            mel, targets = self._mixed(model, batch, change, own, mel, targets)
         if voice:
             mel = change_mel(mel, chances, voice)
         if change.time_masks or change.frequency_masks:
             mel = hide_stripes(mel, chances, change)
         return mel, targets
+
+    def _mixed(
+        self,
+        model: SoundModel,
+        batch: dict[str, Tensor],
+        change: Augmentation,
+        own: Tensor,
+        mel: Tensor,
+        targets: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Mixup of the rows whose share `own` is below 1; the partners of others are not heard."""
+        rows = (own < 1).nonzero()[:, 0]
+        if not len(rows):
+            return mel, targets
+        places = batch["chances"][rows, OTHER_PLACE]
+        sounds, counts = batch["other"][rows], batch["num_other"][rows]
+        other = cut_crops(sounds, counts, self.shapes.window_samples, places, change)
+        share = own[rows]
+        mixed = torch.lerp(model.features(other), mel[rows], share[:, None, None, None])
+        labels = F.one_hot(batch["other_label"][rows], targets.shape[1]).to(targets.dtype)
+        labels = torch.lerp(labels, targets[rows], share[:, None])
+        return mel.index_copy(0, rows, mixed), targets.index_copy(0, rows, labels)
 
     # --- measuring
 
