@@ -13,7 +13,7 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,12 @@ class Snapshot:
     optimizer: dict[str, Any]
     state: dict[str, Any]
 
+    def pieces(self) -> Iterator[tuple[str, Any]]:
+        """What `CheckpointStore.write` takes."""
+        yield "model", self.model
+        yield "ema", self.ema
+        yield "optimizer", self.optimizer
+
 
 class CheckpointStore:
     """The checkpoints of one run under `folder`."""
@@ -50,15 +56,20 @@ class CheckpointStore:
         return self.folder / f"step-{step:08d}"
 
     def save(self, snapshot: Snapshot, step: int) -> Path:
-        """Write the checkpoint of `step` and prune old ones; returns its directory.
+        """Write the checkpoint of `step` and prune old ones; returns its directory."""
+        return self.write(snapshot.pieces(), snapshot.state, step)
 
+    def write(self, pieces: Iterable[tuple[str, Any]], state: Mapping[str, Any], step: int) -> Path:
+        """As `save`, from pieces that come one after another, so only one has to be whole.
+
+        pieces: ("model" or "ema", tensors by name or None), ("optimizer", state to pickle)
         raises: TrainingError when it cannot be written; older checkpoints are then untouched
         """
         final = self.path(step)
         work = self.folder / f".{final.name}.{os.getpid()}"
         shutil.rmtree(work, ignore_errors=True)
         try:
-            self._write(snapshot, step, work)
+            self._write(pieces, state, step, work)
             shutil.rmtree(final, ignore_errors=True)
             work.rename(final)
             _flush(self.folder)
@@ -73,16 +84,20 @@ class CheckpointStore:
         self._prune()
         return final
 
-    def _write(self, snapshot: Snapshot, step: int, work: Path) -> None:
+    def _write(
+        self, pieces: Iterable[tuple[str, Any]], state: Mapping[str, Any], step: int, work: Path
+    ) -> None:
         """All files of a checkpoint, flushed to disk."""
         work.mkdir(parents=True)
-        save_file(_storable(snapshot.model), work / _FILES[0])
-        if snapshot.ema is not None:
-            save_file(_storable(snapshot.ema), work / _FILES[1])
-        torch.save(snapshot.optimizer, work / _FILES[2])
+        for name, content in pieces:
+            if name == "optimizer":
+                torch.save(content, work / _FILES[2])
+            elif content is not None:
+                save_file(_storable(content), work / f"{name}.safetensors")
+            del content  # before the next one is gathered
         hashes = {name: _hash(work / name) for name in _FILES if (work / name).exists()}
-        state = {"format": FORMAT, "step": step, **snapshot.state, "files": hashes}
-        (work / "state.json").write_text(json.dumps(state, indent=1))
+        full = {"format": FORMAT, "step": step, **state, "files": hashes}
+        (work / "state.json").write_text(json.dumps(full, indent=1))
         for path in [*work.iterdir(), work]:
             _flush(path)
 
@@ -207,7 +222,15 @@ def start_from(model: nn.Module, source: str) -> str:
 
 def _storable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Own, contiguous CPU tensors: safetensors refuses shared memory (tied weights)."""
-    return {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    stored: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in state.items():
+        own = value.detach().cpu().contiguous()
+        storage = own.untyped_storage()
+        is_own = storage.nbytes() == own.numel() * own.element_size()
+        stored[name] = own if is_own and storage.data_ptr() not in seen else own.clone()
+        seen.add(storage.data_ptr())
+    return stored
 
 
 def _hash(path: Path) -> str:

@@ -6,7 +6,7 @@ bound by memory) and ends within a percent of the same place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -16,9 +16,16 @@ from torch import Tensor, nn
 class Ema:
     """Averages of a model's parameters in float32; buffers are taken from the model as they are."""
 
-    def __init__(self, model: nn.Module, decay: float, every: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        decay: float,
+        every: int,
+        params: Sequence[Tensor] | None = None,
+    ) -> None:
+        """params: what is averaged in place of the model's parameters (slices of them)."""
         self.model, self.decay, self.every = model, decay, every
-        self._params: list[Tensor] = list(model.parameters())
+        self._params: list[Tensor] = list(model.parameters()) if params is None else list(params)
         self._averages = [param.detach().clone() for param in self._params]
 
     @torch.no_grad()
@@ -28,6 +35,10 @@ class Ema:
             return
         decay = min(self.decay, (1 + step) / (10 + step)) ** self.every
         torch._foreach_lerp_(self._averages, self._params, 1.0 - decay)
+
+    def num_bytes(self) -> int:
+        """Of the averages kept here."""
+        return sum(average.numel() * average.element_size() for average in self._averages)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Like the model's own state dict with the averages in place of the parameters."""
@@ -44,7 +55,7 @@ class Ema:
                 by_id[id(value)].copy_(state[name])
 
     @contextmanager
-    def applied_to(self, model: nn.Module) -> Iterator[None]:
+    def applied_to(self, model: nn.Module, /) -> Iterator[None]:
         """Within the context `model` (a cast copy, or the model itself) holds the averages."""
         params = [param.detach() for param in model.parameters()]
         kept = [param.clone() for param in params]

@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,12 +109,23 @@ class _Run:
 
     def _build(self) -> Stepper:
         torch.manual_seed(self.settings.seed)
-        model = self.recipe.build().float().to(pick_device(self.settings.device, self.world))
+        model = self.recipe.build().float()
+        device = pick_device(self.settings.device, self.world)
         if self.settings.init_from:
-            self.monitor.say(start_from(model, self.settings.init_from))
-        shared = [*model.parameters(), *model.buffers()]
-        self.world.share_weights([tensor.detach() for tensor in shared])
-        return Stepper(self.recipe, model, self.settings, self.world)
+            begin = hook(self.recipe, "start_from") or start_from
+            self.monitor.say(begin(model, self.settings.init_from))
+        self._share(model, device)
+        stepper = Stepper(self.recipe, model, self.settings, self.world)
+        for line in stepper.prepared:
+            self.monitor.say(line)
+        return stepper
+
+    def _share(self, model: torch.nn.Module, device: torch.device) -> None:
+        """Give every process the weights of process 0, a tensor at a time on the device."""
+        for tensor in (*model.parameters(), *model.buffers()):
+            moved = tensor.detach().to(device)
+            self.world.share_weights([moved])
+            tensor.detach().copy_(moved)
 
     def _loader(
         self, dataset: ClipDataset, plan: Iterator[Planned], parts: list[int], num_parts: int
@@ -314,14 +325,12 @@ class _Run:
     @contextmanager
     def _evaluating(self) -> Iterator[torch.nn.Module]:
         """The working model with averaged weights, in evaluation mode; its time does not count."""
-        started, model, ema = time.monotonic(), self.stepper.weights.working, self.stepper.ema
-        model.eval()
+        started = time.monotonic()
         torch.manual_seed(self.settings.seed)
         try:
-            with torch.no_grad(), ema.applied_to(model) if ema else nullcontext():
+            with self.stepper.evaluating() as model:
                 yield model
         finally:
-            model.train()
             self.ledger.leave_out(time.monotonic() - started)
 
     def _evaluate(self) -> None:
@@ -361,8 +370,12 @@ class _Run:
     def _save(self) -> None:
         """Collective: all processes save at the same step, process 0 writes."""
         self._last_save = time.monotonic()
+        pieces = self.stepper.pieces()
         if self.world.is_main:
-            self.store.save(self.stepper.snapshot(self._state()), self.step)
+            self.store.write(pieces, self._state(), self.step)
+        else:
+            for _ in pieces:  # gathered to process 0
+                pass
         self.saved = self.store.path(self.step)
 
     def _state(self) -> dict[str, Any]:

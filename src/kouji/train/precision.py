@@ -9,7 +9,8 @@ gradients are not finite without asking the device (no synchronisation on CUDA).
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from kouji.errors import TrainingError
 from kouji.train.distributed import World
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -25,16 +27,21 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class Weights:
     """The float32 `master` model and the `working` model the loss is computed with.
 
-    They are one object in float32; otherwise `working` is a cast copy, buffers included.
+    They are one object in float32; otherwise, or when the master is kept on the CPU
+    (`is_offloaded`), `working` is a cast copy on the model's device, buffers included.
     """
 
-    def __init__(self, model: nn.Module, precision: str) -> None:
+    def __init__(self, model: nn.Module, precision: str, *, is_offloaded: bool = False) -> None:
         self.dtype = DTYPES[precision]
         self.master = model
-        self.is_split = self.dtype is not torch.float32
+        self.is_split = is_offloaded or self.dtype is not torch.float32
         self.working = copy.deepcopy(model).to(self.dtype) if self.is_split else model
         if self.is_split:
             model.zero_grad(set_to_none=True)
+        if is_offloaded:
+            for param in model.parameters():
+                param.data = offloaded(param.data)
+            model.to("cpu")  # buffers
 
     @torch.no_grad()
     def publish(self) -> None:
@@ -53,14 +60,68 @@ class Weights:
         self, batch: dict[str, Any], device: torch.device, keep_float32: Collection[str]
     ) -> dict[str, Any]:
         """The batch on the device, floating tensors in the working precision unless named."""
-        moved: dict[str, Any] = {}
-        for name, value in batch.items():
-            if isinstance(value, Tensor):
-                halve = value.is_floating_point() and name not in keep_float32
-                dtype = self.dtype if halve else value.dtype
-                value = value.to(device=device, dtype=dtype, non_blocking=True)
-            moved[name] = value
-        return moved
+        return moved_batch(batch, device, self.dtype, keep_float32)
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Surrounds every use of the working model in training."""
+        yield
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Surrounds every other use; the working model is whole anyhow."""
+        yield
+
+    def working_bytes(self) -> int:
+        """Of the working parameters."""
+        return num_bytes(self.working.parameters())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The float32 weights by name."""
+        self.collect_buffers()
+        return dict(self.master.state_dict())
+
+    def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
+        """Take over weights whose names and shapes fit."""
+        self.master.load_state_dict(saved)
+        self.publish()
+
+
+def moved_batch(
+    batch: dict[str, Any], device: torch.device, dtype: torch.dtype, keep: Collection[str]
+) -> dict[str, Any]:
+    """The batch on the device, floating tensors in `dtype` unless their names are in `keep`."""
+    moved: dict[str, Any] = {}
+    for name, value in batch.items():
+        if isinstance(value, Tensor):
+            is_cast = value.is_floating_point() and name not in keep
+            kind = dtype if is_cast else value.dtype
+            value = value.to(device=device, dtype=kind, non_blocking=True)
+        moved[name] = value
+    return moved
+
+
+def offloaded(tensor: Tensor) -> Tensor:
+    """`tensor` on the CPU, pinned where there is an accelerator to reach it."""
+    moved = tensor.to("cpu")
+    return moved.pin_memory() if torch.cuda.is_available() else moved
+
+
+def num_bytes(tensors: Iterable[Tensor]) -> int:
+    """Of the elements of all tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+@dataclass(frozen=True)
+class MemoryBytes:
+    """Bytes one process holds for an update; of gradients, the most at any time so far.
+
+    masters: float32 weights the optimiser steps (in float32 on one process: the weights themselves)
+    """
+
+    masters: int
+    gradients: int
+    moments: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +150,7 @@ class Update:
     def __init__(
         self,
         optimizer: Optimizer,
-        weights: Weights,
+        weights: Any,
         scaler: torch.amp.GradScaler,
         world: World,
         clip_norm: float,
@@ -102,16 +163,22 @@ class Update:
             world,
             clip_norm,
         )
-        self.masters: list[Tensor] = [p for g in optimizer.param_groups for p in g["params"]]
-        working = dict(
-            zip(map(id, weights.master.parameters()), weights.working.parameters(), strict=True)
-        )
-        self.working: list[Tensor] = [working[id(p)] for p in self.masters]
-        self._is_split, self._is_only = weights.is_split, is_only
+        self._weights, self._is_only = weights, is_only
+        self.masters, self.working = self._find_params()
+        self._grad_bytes = 0
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         self._kept_grads: list[Tensor | None] = [None] * len(self.masters)
         self.zero()
+
+    def _find_params(self) -> tuple[list[Tensor], list[Tensor]]:
+        """What the optimiser steps, and what the loss is computed with."""
+        masters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        pairs = zip(
+            self._weights.master.parameters(), self._weights.working.parameters(), strict=True
+        )
+        working = {id(master): used for master, used in pairs}
+        return masters, [working[id(p)] for p in masters]
 
     def zero(self) -> None:
         """Forget gathered gradients."""
@@ -135,8 +202,23 @@ class Update:
             self._gathered, self._passes = self._gathered + gathered, self._passes + 1
         share = heft / self._reference
         scaled = self.scaler.scale(loss * share)
+        self._begin_pass()
         scaled.backward(inputs=None if self._is_only else self.working)  # type: ignore[no-untyped-call]
-        if self._is_split:
+        self._end_pass()
+
+    def skip_pass(self) -> None:
+        """This process has no examples of a pass that others may have."""
+
+    def _begin_pass(self) -> None:
+        """Before a backward pass."""
+
+    def _end_pass(self) -> None:
+        """After a backward pass."""
+        if not self._grad_bytes:
+            self._grad_bytes = num_bytes(p.grad for p in self.working if p.grad is not None)
+            if self._weights.is_split:
+                self._grad_bytes += num_bytes(self.masters)
+        if self._weights.is_split:
             self._pull()
 
     @torch.no_grad()
@@ -153,15 +235,18 @@ class Update:
                 master.grad.add_(used.grad)
             else:
                 kept = self._kept_grads[place]
-                master.grad = used.grad.float() if kept is None else kept.copy_(used.grad)
-                self._kept_grads[place] = master.grad
+                if kept is None:
+                    kept = self._kept_grads[place] = torch.empty_like(
+                        master, pin_memory=master.is_pinned()
+                    )
+                master.grad = kept.copy_(used.grad)
             used.grad = None
 
     @torch.no_grad()
     def apply(self, factor: float) -> Applied:
         """Average the gradients over all passes and processes, clip, step at lr x factor."""
         grads = self._averaged()
-        norm = torch.nn.utils.get_total_norm(grads)
+        norm = self._norm(grads)
         if self.clip_norm:
             torch.nn.utils.clip_grads_with_norm_(self.masters, self.clip_norm, norm)
         loss_sum, weight = self._total.unbind()
@@ -170,10 +255,17 @@ class Update:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         self._step(is_finite & ~is_empty)
-        if self._is_split:
-            torch._foreach_copy_(self.working, self.masters)
+        self._publish()
         self.zero()
         return Applied(loss_sum / weight, norm, is_finite, is_empty)
+
+    def _norm(self, grads: list[Tensor]) -> Tensor:
+        return torch.nn.utils.get_total_norm(grads)
+
+    def _publish(self) -> None:
+        """Bring the masters to the working copy."""
+        if self._weights.is_split:
+            torch._foreach_copy_(self.working, self.masters)
 
     def _averaged(self) -> list[Tensor]:
         """Gradients summed over processes and divided by the total weight; sets `_total`."""
@@ -185,7 +277,8 @@ class Update:
         is_plain = self.world.size == 1 and self._passes == 1  # already its own mean
         own = torch.zeros(2, device=device) if self._gathered is None else self._gathered
         reference = torch.ones((), device=device) if self._reference is None else self._reference
-        self._total = self.world.sum_(own.clone())
+        reference = reference.to(device)
+        self._total = self.world.sum_(own.clone()).to(device)
         if self.world.size > 1:
             flat = torch.cat([grad.flatten() for grad in grads]).mul_(reference)
             self.world.sum_(flat)
@@ -208,3 +301,26 @@ class Update:
             del device_flags.grad_scale, device_flags.found_inf
         elif bool(is_finite):
             self.optimizer.step()
+
+    # --- saving
+
+    def state_dict(self) -> dict[str, Any]:
+        """Moments by parameter, as torch numbers them."""
+        return dict(self.optimizer.state_dict())
+
+    def load_state_dict(self, saved: Any, source: str) -> None:
+        """Take over moments, not hyperparameters: those may be changed between two runs."""
+        groups = self.optimizer.param_groups
+        hyper = [{k: v for k, v in g.items() if k != "params"} for g in groups]
+        try:
+            self.optimizer.load_state_dict(saved)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise TrainingError(f"{source} was written by another optimiser", seen=error) from error
+        for group, values in zip(self.optimizer.param_groups, hyper, strict=True):
+            group.update(values)
+
+    def memory_bytes(self) -> MemoryBytes:
+        """What this process holds for the update."""
+        states = self.optimizer.state.values()
+        moments = num_bytes(v for s in states for v in s.values() if isinstance(v, Tensor))
+        return MemoryBytes(num_bytes(self.masters), self._grad_bytes, moments)

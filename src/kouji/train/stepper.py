@@ -7,6 +7,8 @@ files, no schedule of a whole run and no log.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +19,19 @@ from torch.optim import Optimizer
 
 from kouji.errors import ConfigError, TrainingError
 from kouji.train.checkpoint import Snapshot
-from kouji.train.distributed import World
+from kouji.train.compiling import compile_blocks
+from kouji.train.distributed import World, pick_device
 from kouji.train.ema import Ema
 from kouji.train.ledger import Ledger
 from kouji.train.loader import Loaded
 from kouji.train.precision import Applied, Update, Weights
 from kouji.train.recipes import Recipe, hook
+from kouji.train.recompute import checkpoint_blocks
 from kouji.train.schedule import learning_rate_factor
 from kouji.train.settings import RunSettings
+from kouji.train.sharded_update import ShardedUpdate
+from kouji.train.sharded_weights import ShardedEma, ShardedWeights
+from kouji.train.sharding import SHARDED, pick_strategy
 
 
 @dataclass
@@ -51,14 +58,16 @@ class Stepper:
         self, recipe: Recipe, model: torch.nn.Module, settings: RunSettings, world: World
     ) -> None:
         self.recipe, self.settings, self.world = recipe, settings, world
-        self.device = next(model.parameters()).device
-        self.weights = Weights(model, settings.precision)
+        self.device = pick_device(settings.device, world)
+        self.strategy = pick_strategy(settings, world)
+        self.weights = self._make_weights(model)
         is_scaled = settings.precision == "float16"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=is_scaled)
         self.updates = self._make_updates()
-        self.ema = (
-            Ema(model, settings.ema_decay, settings.ema_every) if settings.ema_decay else None
-        )
+        if isinstance(self.weights, ShardedWeights):
+            self.weights.begin()
+        self.ema = self._make_ema()
+        self.prepared = self._prepare()
         self._generator = torch.Generator(self.device)
         self._own_step = hook(recipe, "training_step")
         if self._own_step and settings.accumulate > 1:
@@ -68,13 +77,44 @@ class Stepper:
                 allowed="1",
             )
 
+    def _make_weights(self, model: torch.nn.Module) -> Weights | ShardedWeights:
+        run, is_offloaded = self.settings, self.settings.offload
+        if self.strategy in SHARDED:
+            return ShardedWeights(
+                model,
+                run.precision,
+                self.world,
+                self.device,
+                is_offloaded=is_offloaded,
+                has_blocks=self.strategy == "zero3",
+            )
+        return Weights(model.to(self.device), run.precision, is_offloaded=is_offloaded)
+
+    def _make_ema(self) -> Ema | None:
+        run, weights = self.settings, self.weights
+        if not run.ema_decay:
+            return None
+        if isinstance(weights, ShardedWeights):
+            return ShardedEma(weights, run.ema_decay, run.ema_every)
+        return Ema(weights.master, run.ema_decay, run.ema_every)
+
+    def _prepare(self) -> list[str]:
+        """Change how the working model computes, not what; lines that say how."""
+        lines: list[str] = []
+        if self.settings.checkpointing:
+            lines.append(checkpoint_blocks(self.weights.working))
+        if self.settings.compile:
+            lines.append(compile_blocks(self.weights.working))
+        return lines
+
     def _make_updates(self) -> dict[str, Update]:
         make = hook(self.recipe, "optimizers") or default_optimizer
         made = make(self.weights.master, self.settings)
         optimizers = made if isinstance(made, dict) else {"main": made}
         is_only, clip = len(optimizers) == 1, self.settings.clip_norm
+        kind: type[Update] = ShardedUpdate if self.strategy in SHARDED else Update
         return {
-            name: Update(optimizer, self.weights, self.scaler, self.world, clip, is_only=is_only)
+            name: kind(optimizer, self.weights, self.scaler, self.world, clip, is_only=is_only)
             for name, optimizer in optimizers.items()
         }
 
@@ -86,7 +126,9 @@ class Stepper:
             applied = self._take_own(loaded, step, factor, ledger)
         else:
             for number, part in enumerate(loaded.passes):
-                if part is not None:
+                if part is None:
+                    self.updates["main"].skip_pass()
+                else:
                     self._add_pass(part, number, step, ledger)
             applied = self.updates["main"].apply(factor)
         if self.scaler.is_enabled() and not applied.was_left_out:
@@ -100,9 +142,11 @@ class Stepper:
     ) -> None:
         batch, num_examples = part
         generator = self._seed(number, step)
-        loss, metrics = self.recipe.loss(self.weights.working, self.cast(batch), step, generator)
-        weight = metrics.pop("weight", float(num_examples))
-        self.updates["main"].backward(loss, weight)
+        model, batch = self.weights.working, self.cast(batch)
+        with self.weights.passing():
+            loss, metrics = self.recipe.loss(model, batch, step, generator)
+            weight = metrics.pop("weight", float(num_examples))
+            self.updates["main"].backward(loss, weight)
         ledger.add_metrics(metrics, weight)
 
     def _take_own(self, loaded: Loaded, step: int, factor: float, ledger: Ledger) -> Applied:
@@ -117,7 +161,8 @@ class Stepper:
         context = StepContext(self.weights.working, self.updates, factor, num_examples)
         generator = self._seed(0, step)
         assert self._own_step is not None
-        metrics = self._own_step(context, self.cast(batch), step, generator)
+        with self.weights.passing():
+            metrics = self._own_step(context, self.cast(batch), step, generator)
         if not context.applied:
             raise TrainingError("training_step minimised nothing", cure="call context.minimise")
         ledger.add_metrics(metrics, float(num_examples))
@@ -136,26 +181,52 @@ class Stepper:
         self._generator.manual_seed(mixed)
         return self._generator
 
-    def snapshot(self, state: dict[str, Any]) -> Snapshot:
-        """All weights and moments, with `state` beside them."""
-        self.weights.collect_buffers()
+    def pieces(self) -> Iterator[tuple[str, Any]]:
+        """Weights, average and moments, one after another and whole on process 0. Collective."""
+        yield "model", self.weights.state_dict()
+        yield "ema", self.ema.state_dict() if self.ema else None
         optimizer: dict[str, Any] = {
-            name: update.optimizer.state_dict() for name, update in self.updates.items()
+            name: update.state_dict() for name, update in self.updates.items()
         }
         optimizer["scaler"] = self.scaler.state_dict()
-        averages = self.ema.state_dict() if self.ema else None
-        return Snapshot(self.weights.master.state_dict(), averages, optimizer, state)
+        yield "optimizer", optimizer
 
     def restore(self, snapshot: Snapshot, source: str) -> None:
-        """Take over a snapshot whose weights fit; `source` names it in errors."""
-        self.weights.master.load_state_dict(snapshot.model)
-        self.weights.publish()
+        """Take over a snapshot whose weights fit; `source` names it in errors. Collective."""
+        self.weights.load_state_dict(snapshot.model)
         for name, update in self.updates.items():
-            _restore_moments(update.optimizer, snapshot.optimizer.get(name), source)
+            update.load_state_dict(snapshot.optimizer.get(name), source)
         if self.scaler.is_enabled() and snapshot.optimizer.get("scaler"):
             self.scaler.load_state_dict(snapshot.optimizer["scaler"])
         if self.ema:
             self.ema.load_state_dict(snapshot.ema or snapshot.model)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[torch.nn.Module]:
+        """The working model, whole and with averaged weights, in evaluation mode. Collective."""
+        model, ema = self.weights.working, self.ema
+        model.eval()
+        try:
+            averaged = ema.applied_to(model) if ema else nullcontext()
+            with averaged, self.weights.gathered(), torch.no_grad():
+                yield model
+        finally:
+            model.train()
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Bytes of this process: working weights, masters, gradients (at most), moments, average.
+
+        Call it after some steps; activations are not counted.
+        """
+        held = [update.memory_bytes() for update in self.updates.values()]
+        is_one = not self.weights.is_split
+        return {
+            "working": 0 if is_one else self.weights.working_bytes(),
+            "masters": sum(part.masters for part in held),
+            "gradients": sum(part.gradients for part in held),
+            "moments": sum(part.moments for part in held),
+            "average": self.ema.num_bytes() if self.ema else 0,
+        }
 
 
 def default_optimizer(model: torch.nn.Module, settings: RunSettings) -> Optimizer:
@@ -172,14 +243,3 @@ def default_optimizer(model: torch.nn.Module, settings: RunSettings) -> Optimize
         betas=settings.betas,
         fused=is_fused,
     )
-
-
-def _restore_moments(optimizer: Optimizer, saved: Any, source: str) -> None:
-    """Take over moments, not hyperparameters: those may be changed between two runs."""
-    hyper = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-    try:
-        optimizer.load_state_dict(saved)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise TrainingError(f"{source} was written by another optimiser", seen=error) from error
-    for group, values in zip(optimizer.param_groups, hyper, strict=True):
-        group.update(values)
