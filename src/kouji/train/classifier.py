@@ -8,7 +8,6 @@ command line and no server.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,11 @@ from kouji.models.classifier.config import ClassifierConfig
 from kouji.models.classifier.model import SoundModel
 from kouji.models.classifier.weights import WEIGHTS_FILE, load_classifier
 from kouji.train.checkpoint import start_from
+from kouji.train.classifier_data import ClassifierData
 from kouji.train.confusion import Confusion
 from kouji.train.monitor import Monitor
-from kouji.train.overfitting import OverfittingRule, OverfittingWatch
+from kouji.train.overfitting import OverfittingWatch
 from kouji.train.sound_augment import (
-    DEFAULT,
     NONE,
     OTHER_PLACE,
     PLACE,
@@ -48,65 +47,12 @@ from kouji.train.sound_examples import (
     split_by_folds,
 )
 from kouji.train.sound_store import open_sounds
-from kouji.train.voice_augment import VoiceChange, change_mel, change_speed
+from kouji.train.voice_augment import change_mel, change_speed
 
 _PROBE_CLIPS = 48  # training clips measured as they are, beside the validation clips
 _WINDOWS_AT_ONCE = 64
 _HIGHEST_DROPOUT = 0.8
 _CHANNELS_LAST = ("two-conv", "convnext")  # the GroupNorm of resnet18 is faster without, measured
-
-
-@dataclass(frozen=True)
-class ClassifierData:
-    """The `data:` block.
-
-    folder:    a store of `kouji classify prepare`, or a folder of recordings (`store` says the
-               same); layout, subset and group_by as `kouji.train.sound_sets.read_sound_set`
-    valid:     folds held out; none given: the last one; []: all clips teach
-    balanced:  each class weighs the same, however many clips it has
-    voice:     changes of voice besides `augment`, for spoken words by speakers never heard
-    """
-
-    folder: str
-    layout: str = "auto"
-    subset: str | None = None
-    group_by: Any = "fold"
-    valid: tuple[str, ...] | None = None
-    balanced: bool = False
-    label_smoothing: float = 0.1
-    augment: Augmentation = DEFAULT
-    voice: VoiceChange | None = None
-    overfitting: OverfittingRule | None = None
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ClassifierData:
-        """Read the block; ConfigError for unknown keys, wrong values or no data."""
-        given = {"folder" if key == "store" else key: value for key, value in values.items()}
-        known = [item.name for item in fields(cls)]
-        for key, value in given.items():
-            if key not in known:
-                raise ConfigError(
-                    f"unknown key {key!r} in data", seen=value, allowed=", ".join([*known, "store"])
-                )
-        if not isinstance(given.get("folder"), str) or not given["folder"]:
-            raise ConfigError(
-                "a classifier needs data",
-                seen=given.get("folder"),
-                cure="set data.folder to a folder of recordings, or to a prepared store",
-            )
-        valid = given.get("valid")
-        if valid is not None:
-            valid = [valid] if isinstance(valid, str | int) else valid
-            given["valid"] = tuple(str(fold) for fold in valid)
-        smoothing = given.get("label_smoothing", 0.0)
-        if isinstance(smoothing, bool) or not isinstance(smoothing, int | float):
-            raise ConfigError("data.label_smoothing is wrong", seen=smoothing, allowed="a number")
-        if not 0 <= smoothing < 1:
-            raise ConfigError("data.label_smoothing is wrong", seen=smoothing, allowed="[0, 1)")
-        given["augment"] = Augmentation.from_dict(given.get("augment"))
-        given["voice"] = VoiceChange.from_dict(given.get("voice"))
-        given["overfitting"] = OverfittingRule.from_dict(given.get("overfitting"))
-        return cls(**given)
 
 
 class Classifier:
