@@ -19,7 +19,7 @@ _LAYER_SCALE = 0.1  # 1e-6 in the paper, for 100 times as many steps as a small 
 
 
 class ConvNext(nn.Module):
-    """(batch, 1, mels, frames) to (batch, classes); widths 32, 64, 128, 256: 2.2 M parameters."""
+    """(batch, 1, mels, frames) to (batch, classes); widths 32, 64, 128, 256: 2.4 M parameters."""
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
