@@ -64,8 +64,8 @@ def test_a_script_without_a_guard_and_without_a_file_may_use_it() -> None:
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1])\n"
-    code += "from operator import pos\nfrom kouji.train.clip_workers import run_parts\n"
-    code += "for _ in run_parts(pos, [1] * 4, 2):\n print('on', flush=True); input()"
+    code += "from time import sleep\nfrom kouji.train.clip_workers import run_parts\n"
+    code += "for _ in run_parts(sleep, [0, 60, 60], 2):\n print('on', flush=True); input()"
     command = [sys.executable, "-c", code, str(Path(__file__).parent)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None

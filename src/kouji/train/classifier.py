@@ -1,8 +1,8 @@
 """The recipe of sound classifiers: clips by folds, augmented on the device, to class probabilities.
 
-Nothing in it depends on how a batch is shared out: networks without statistics of the batch, and
-randomness drawn per example. Validation clips are heard as `kouji classify` hears them. Knows no
-command line and no server.
+Nothing in it depends on how processes share a batch out: statistics of a batch are taken over all
+of them, and randomness is drawn per example. Validation clips are heard as `kouji classify` hears
+them. Knows no command line and no server.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ from kouji.train.voice_augment import change_mel, change_speed
 _PROBE_CLIPS = 48  # training clips measured as they are, beside the validation clips
 _WINDOWS_AT_ONCE = 64
 _HIGHEST_DROPOUT = 0.8
-_CHANNELS_LAST = ("two-conv", "convnext")  # the GroupNorm of resnet18 is faster without, measured
 
 
 class Classifier:
@@ -60,6 +59,7 @@ class Classifier:
 
     name = "classifier"
     best_metric = "error"
+    is_joint = True  # statistics of the whole batch
     keep_float32 = ("samples", "other", "noise", "chances", "share", "windows", "weights")
 
     def __init__(self, data: dict[str, Any], model: dict[str, Any], seed: int) -> None:
@@ -131,8 +131,7 @@ class Classifier:
         """The classifier, with its last layer for the labels of the data."""
         self.config = {**self.config, "classifier": self.shapes.to_dict()}
         model = SoundModel(self.shapes)
-        if self.shapes.architecture in _CHANNELS_LAST:
-            model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model
 
     def start_from(self, model: nn.Module, source: str) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, TypeVar
 
 from kouji.errors import DataError, UsageError
+from kouji.train.orphans import end_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -149,6 +150,7 @@ def serve() -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     answers: BinaryIO = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     while True:

@@ -7,7 +7,6 @@ agreements between hosts go over gloo, so that they never wait for a GPU.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import signal
@@ -16,7 +15,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.connection import wait
@@ -31,11 +30,11 @@ from torch.distributed.rendezvous import rendezvous
 from torch.multiprocessing.spawn import ProcessException, start_processes
 
 from kouji.errors import ConfigError, KoujiError, TrainingError
+from kouji.train.orphans import end_with_parent
 
 _PATIENCE = timedelta(hours=2)  # the others wait while process 0 evaluates
 _GRACE_SECONDS = 20.0  # for the rest of the processes, when one has failed
 _ATTEMPT = "TORCHELASTIC_RESTART_COUNT"  # set by torchrun for its processes
-_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 @dataclass
@@ -262,7 +261,7 @@ def _enter(
 ) -> None:
     """Set what torchrun would set, in the child only, and leave the outcome in `folder`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_parent()
+    end_with_parent()  # torch asks for SIGINT, which these processes ignore
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
@@ -276,15 +275,6 @@ def _enter(
     except KoujiError as error:
         outcome_file.write_bytes(pickle.dumps(error))
         raise
-
-
-def _end_with_parent() -> None:
-    """Have the system send SIGTERM when the starting process is gone, even by kill -9 (Linux).
-
-    torch asks for SIGINT, which these processes ignore.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 @contextmanager

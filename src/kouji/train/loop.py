@@ -86,7 +86,9 @@ class _Run:
     def __init__(self, recipe: Recipe, settings: RunSettings, world: World) -> None:
         self.recipe, self.world = recipe, world
         self.dataset = recipe.dataset("train")
-        self.sampler = BatchSampler(self.dataset.lengths(), settings)
+        self.sampler = BatchSampler(
+            self.dataset.lengths(), settings, is_joint=bool(hook(recipe, "is_joint"))
+        )
         self.settings = settings = _with_steps(settings, self.sampler)
         out = Path(settings.out)
         out.mkdir(parents=True, exist_ok=True)

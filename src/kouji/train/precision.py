@@ -156,14 +156,16 @@ class Update:
         clip_norm: float,
         *,
         is_only: bool = True,
+        is_joint: bool = False,
     ) -> None:
+        """is_joint: the loss of one process reaches into the others, so all keep one scale."""
         self.optimizer, self.scaler, self.world, self.clip_norm = (
             optimizer,
             scaler,
             world,
             clip_norm,
         )
-        self._weights, self._is_only = weights, is_only
+        self._weights, self._is_only, self._is_joint = weights, is_only, is_joint
         self.masters, self.working = self._find_params()
         self._grad_bytes = 0
         for group in optimizer.param_groups:
@@ -191,13 +193,15 @@ class Update:
     def backward(self, loss: Tensor, weight: float | Tensor) -> None:
         """Add the gradients of a mean `loss` over `weight` units (frames, examples).
 
-        Weights are taken relative to the first pass, so float16 does not overflow.
+        Weights are taken relative to the first pass, so float16 does not overflow, or as they are
+        where losses reach over processes.
         """
         heft = torch.as_tensor(weight, dtype=torch.float32, device=loss.device).detach()
         loss = loss.float()
         gathered = torch.stack((loss.detach() * heft, heft))
         if self._reference is None or self._gathered is None:
-            self._reference, self._gathered, self._passes = heft.clamp_min(1e-6), gathered, 1
+            reference = torch.ones_like(heft) if self._is_joint else heft.clamp_min(1e-6)
+            self._reference, self._gathered, self._passes = reference, gathered, 1
         else:
             self._gathered, self._passes = self._gathered + gathered, self._passes + 1
         share = heft / self._reference
@@ -274,7 +278,8 @@ class Update:
             if param.grad is None:
                 param.grad = torch.zeros_like(param)
         grads = [param.grad for param in self.masters if param.grad is not None]
-        is_plain = self.world.size == 1 and self._passes == 1  # already its own mean
+        # Already its own mean?
+        is_plain = self.world.size == 1 and self._passes == 1 and not self._is_joint
         own = torch.zeros(2, device=device) if self._gathered is None else self._gathered
         reference = torch.ones((), device=device) if self._reference is None else self._reference
         reference = reference.to(device)

@@ -62,6 +62,7 @@ class Recipe(Protocol):
     report() -> JSON                when the run ends: report.json; "summary" is lines to show
     start_from(model, init_from) -> str   takes weights over; a line saying how many fit
     samples(model, monitor, step) -> None
+    is_joint: bool                  the loss of a share needs the others' (statistics of a batch)
     optimizers(model, settings) -> Optimizer | dict[str, Optimizer]
     training_step(context, batch, step, generator) -> dict[str, float | Tensor]   (GANs)
     """

@@ -45,9 +45,17 @@ class Planned:
 class BatchSampler:
     """Plans batches over clips of the given durations (seconds)."""
 
-    def __init__(self, lengths: Sequence[float], settings: RunSettings, *, shuffle: bool = True):
+    def __init__(
+        self,
+        lengths: Sequence[float],
+        settings: RunSettings,
+        *,
+        shuffle: bool = True,
+        is_joint: bool = False,
+    ) -> None:
+        """is_joint: no batch of an epoch is smaller than half a batch_size, if there are two."""
         self._lengths = np.asarray(lengths, dtype=np.float64)
-        self._settings, self._shuffle = settings, shuffle
+        self._settings, self._shuffle, self._is_joint = settings, shuffle, is_joint
         self._counted: tuple[int, int] | None = None  # epoch and its number of batches
         usable = self._lengths >= settings.min_seconds
         if settings.max_seconds:
@@ -128,7 +136,10 @@ class BatchSampler:
         """Cut clips sorted from long to short into batches within the limit (at least one each)."""
         if self._settings.batch_size:
             step = self._settings.batch_size
-            return [ordered[i : i + step] for i in range(0, len(ordered), step)]
+            starts = list(range(0, len(ordered), step))
+            if self._is_joint and len(starts) > 1 and len(ordered) - starts[-1] < step / 2:
+                starts.pop()
+            return np.split(ordered, starts[1:])
         batches: list[NDArray[np.int64]] = []
         durations, limit = self._lengths[ordered], self._settings.batch_seconds
         first, longest = 0, 0.0

@@ -41,6 +41,7 @@ class ShardedUpdate(Update):
         clip_norm: float,
         *,
         is_only: bool = True,
+        is_joint: bool = False,
     ) -> None:
         _check_elementwise(optimizer)
         self._full_groups = [list(group["params"]) for group in optimizer.param_groups]
@@ -61,7 +62,9 @@ class ShardedUpdate(Update):
         self._is_order_known = False
         self._spare: Tensor | None = None
         self._bytes = self._most_bytes = 0
-        super().__init__(optimizer, weights, scaler, world, clip_norm, is_only=is_only)
+        super().__init__(
+            optimizer, weights, scaler, world, clip_norm, is_only=is_only, is_joint=is_joint
+        )
         for param in self.working:
             param.register_post_accumulate_grad_hook(self._take)  # type: ignore[no-untyped-call]
         self._kept = [

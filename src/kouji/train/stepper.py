@@ -63,6 +63,7 @@ class Stepper:
         self.weights = self._make_weights(model)
         is_scaled = settings.precision == "float16"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=is_scaled)
+        self._is_joint = bool(hook(recipe, "is_joint"))
         self.updates = self._make_updates()
         if isinstance(self.weights, ShardedWeights):
             self.weights.begin()
@@ -104,17 +105,19 @@ class Stepper:
         if self.settings.checkpointing:
             lines.append(checkpoint_blocks(self.weights.working))
         if self.settings.compile:
-            lines.append(compile_blocks(self.weights.working))
+            is_varied = True if self.settings.batch_seconds else None  # lengths differ by batch
+            lines.append(compile_blocks(self.weights.working, dynamic=is_varied))
         return lines
 
     def _make_updates(self) -> dict[str, Update]:
         make = hook(self.recipe, "optimizers") or default_optimizer
         made = make(self.weights.master, self.settings)
         optimizers = made if isinstance(made, dict) else {"main": made}
-        is_only, clip = len(optimizers) == 1, self.settings.clip_norm
+        clip = self.settings.clip_norm
+        options = {"is_only": len(optimizers) == 1, "is_joint": self._is_joint}
         kind: type[Update] = ShardedUpdate if self.strategy in SHARDED else Update
         return {
-            name: kind(optimizer, self.weights, self.scaler, self.world, clip, is_only=is_only)
+            name: kind(optimizer, self.weights, self.scaler, self.world, clip, **options)
             for name, optimizer in optimizers.items()
         }
 
@@ -124,6 +127,8 @@ class Stepper:
         self.weights.working.train()
         if self._own_step:
             applied = self._take_own(loaded, step, factor, ledger)
+        elif self._is_joint and not self._all_have(loaded):
+            applied = Applied.left_out(self.device)
         else:
             for number, part in enumerate(loaded.passes):
                 if part is None:
@@ -136,6 +141,11 @@ class Stepper:
         if self.ema:
             self.ema.update(step)
         ledger.add_step(step, applied, loaded.planned)
+
+    def _all_have(self, loaded: Loaded) -> bool:
+        """Whether no process lacks a share of this batch."""
+        lacking = sum(part is None for part in loaded.passes)
+        return self.world.sum_counts([lacking])[0] == 0
 
     def _add_pass(
         self, part: tuple[dict[str, Any], int], number: int, step: int, ledger: Ledger
@@ -155,7 +165,7 @@ class Stepper:
         All processes leave a batch out when one of them got no usable clip of it.
         """
         part = loaded.passes[0]
-        if self.world.sum_counts([int(part is None)])[0] or part is None:
+        if not self._all_have(loaded) or part is None:
             return Applied.left_out(self.device)
         batch, num_examples = part
         context = StepContext(self.weights.working, self.updates, factor, num_examples)

@@ -1,19 +1,18 @@
 """ResNet-18 for one channel (He et al., "Deep Residual Learning for Image Recognition", 2016).
 
-Departs in one thing: GroupNorm (Wu and He 2018) in place of BatchNorm. Statistics of a batch
-depend on how the batch is split over passes and processes, and the training loop promises curves
-that do not; and a window's probabilities must not depend on who else is in the batch.
+Its BatchNorm takes the statistics of a batch over all processes that share it. A window's
+probabilities come from running statistics, so they do not depend on who else is in a batch.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from kouji.models.classifier.batch_norm import BatchNorm
 from kouji.models.classifier.config import ClassifierConfig
 
 WIDTH = 64
 BLOCKS = (2, 2, 2, 2)  # with stem and last layer: 18 layers with weights
-_GROUP_CHANNELS = 16  # fewer leave a group of the last stage too little to be normal about
 
 
 class ResNet18(nn.Module):
@@ -27,7 +26,7 @@ class ResNet18(nn.Module):
         width = config.width or WIDTH
         self.stem = nn.Sequential(
             nn.Conv2d(1, width, 7, stride=2, padding=3, bias=False),
-            make_norm(width),
+            BatchNorm(width),
             nn.ReLU(),
             nn.MaxPool2d(3, stride=2, padding=1),
         )
@@ -61,13 +60,13 @@ class BasicBlock(nn.Module):
     def __init__(self, entering: int, channels: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(entering, channels, 3, stride=stride, padding=1, bias=False)
-        self.norm1 = make_norm(channels)
+        self.norm1 = BatchNorm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm2 = make_norm(channels)
+        self.norm2 = BatchNorm(channels)
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or entering != channels:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(entering, channels, 1, stride=stride, bias=False), make_norm(channels)
+                nn.Conv2d(entering, channels, 1, stride=stride, bias=False), BatchNorm(channels)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,9 +74,3 @@ class BasicBlock(nn.Module):
         inner = self.norm1(self.conv1(x)).relu()
         inner = self.norm2(self.conv2(inner))
         return (inner + self.shortcut(x)).relu()  # type: ignore[no-any-return]
-
-
-def make_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with groups of 16 channels, or of all where those do not part evenly."""
-    groups = channels // _GROUP_CHANNELS if channels % _GROUP_CHANNELS == 0 else 1
-    return nn.GroupNorm(groups, channels)
