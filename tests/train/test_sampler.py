@@ -49,6 +49,16 @@ def indices(settings: RunSettings, count: int) -> list[tuple[int, ...]]:
     return [planned.indices for planned in itertools.islice(batches, count)]
 
 
+@pytest.mark.parametrize("num_clips", [5, 8, 10, 12, 1250])
+def test_a_rest_that_joins_the_last_batch_is_counted_with_it(num_clips: int) -> None:
+    sampler = BatchSampler([1.0] * num_clips, RunSettings(batch_size=4), is_joint=True)
+    sizes = [len(batch) for batch in sampler.epoch(0)]
+    assert sum(sizes) == num_clips
+    assert min(sizes) >= 2
+    assert sampler.num_batches(0) == len(sizes)
+    assert sampler.is_last(Position(0, len(sizes) - 1))
+
+
 def test_order_depends_on_seed_and_epoch_only() -> None:
     settings = RunSettings(batch_seconds=60.0, seed=3)
     first, again = indices(settings, 90), indices(settings, 90)

@@ -98,7 +98,7 @@ class BatchSampler:
         """Batches of one epoch; drawn clips and jittered durations may change it a little."""
         run = self._settings
         if run.batch_size and not run.sample_power:
-            return -(-self.num_usable // run.batch_size)
+            return len(self._starts(self.num_usable))
         if self._counted is None or self._counted[0] != epoch:
             self._counted = epoch, len(self.epoch(epoch))
         return self._counted[1]
@@ -135,11 +135,7 @@ class BatchSampler:
     def _cut(self, ordered: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Cut clips sorted from long to short into batches within the limit (at least one each)."""
         if self._settings.batch_size:
-            step = self._settings.batch_size
-            starts = list(range(0, len(ordered), step))
-            if self._is_joint and len(starts) > 1 and len(ordered) - starts[-1] < step / 2:
-                starts.pop()
-            return np.split(ordered, starts[1:])
+            return np.split(ordered, self._starts(len(ordered))[1:])
         batches: list[NDArray[np.int64]] = []
         durations, limit = self._lengths[ordered], self._settings.batch_seconds
         first, longest = 0, 0.0
@@ -149,3 +145,11 @@ class BatchSampler:
                 batches.append(ordered[first:i])
                 first, longest = i, float(duration)
         return [*batches, ordered[first:]]
+
+    def _starts(self, num_clips: int) -> list[int]:
+        """Where batches of `batch_size` begin; a small rest joins the last one if it has to."""
+        step = self._settings.batch_size
+        starts = list(range(0, num_clips, step))
+        if self._is_joint and len(starts) > 1 and num_clips - starts[-1] < step / 2:
+            starts.pop()
+        return starts
