@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import sys
@@ -176,6 +177,14 @@ def test_the_example_names_a_sound_without_kouji(
     assert len(lines) == len(LABELS)
 
 
+@pytest.mark.parametrize("name", ["classify_onnx", "speak_onnx"])
+def test_an_example_is_twenty_lines(name: str, root_dir: Path) -> None:
+    """Lines of code: without the docstring, blank lines and comments."""
+    text = (root_dir / "examples" / f"{name}.py").read_text("utf-8")
+    body = text.splitlines()[ast.parse(text).body[0].end_lineno :]
+    assert len([line for line in body if line.strip() and not line.startswith("#")]) <= 20
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["two-conv", "resnet18", "convnext"])
 @pytest.mark.parametrize("window_seconds", [5.0, 1.0])
@@ -191,9 +200,9 @@ def test_every_architecture_is_written_at_its_own_size(
 
 
 def snippets(page: Path) -> list[str]:
-    """Blocks of Python on a page that do without Kouji."""
+    """Blocks of Python on a page that run a graph by PyTorch, without Kouji."""
     blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
-    return [block for block in blocks if "kouji" not in block]
+    return [block for block in blocks if "import torch" in block and "kouji" not in block]
 
 
 def test_the_snippets_of_the_page_run_without_kouji(

@@ -1,13 +1,14 @@
 """`mini` as graphs: its stages in every format, what they need to be run, and a sentence to try.
 
 The text front end, consent and the rounding of durations stay outside; the watermark is inside
-the vocoder's graph, so that nothing it says is unmarked.
+the vocoder's graph, so that nothing it says is unmarked, and the demo brings the label of its file.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
+import struct
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from kouji.audio.features import MINI_MEL, mel_spectrogram
-from kouji.audio.labels import label_tags
+from kouji.audio.labels import label_tags, riff_info
 from kouji.audio.watermark import embed
 from kouji.graphs.folder import (
     Report,
@@ -109,19 +110,16 @@ def describe(checkpoint: Checkpoint, number: int) -> dict[str, Any]:
 
 @torch.inference_mode()
 def make_demo(checkpoint: Checkpoint, number: int) -> dict[str, NDArray[Any]]:
-    """Inputs of every stage for one sentence in the packaged voice, and what Kouji says of them.
+    """One sentence in the packaged voice: what goes into the stages, and what Kouji makes of it.
 
-    returns: `mel` (frames, mels) of the reference, `symbols`, `tones`, `edges` (phones,),
-             `prosody_noise` (phones, 4), `noise` (frames, samples of a frame),
-             `samples` (samples,) as Kouji's own code speaks and marks it
+    returns: `STAGE.INPUT` (1, ...) for each input that no earlier stage gives, of the shapes of its
+             port; `samples` (samples,) as Kouji's own code speaks and marks them; `text`;
+             `wav_chunks` (bytes,) uint8, format and labels of a WAV file, all but its sound
     """
     family = MiniFamily(checkpoint, precision="float32")
     voice = sample_voice()
     prepared = family.prepare(DEMO_TEXT, voice, language="en", style=Style())
     segment = prepared.segments[0].payload
-    sequence = sequence_segment(segment)
-    reference = torch.from_numpy(voice.reference.samples)[None]
-    mel = (mel_spectrogram(reference, MINI_MEL)[0].T - MEL_MEAN) / MEL_STD
     row = family.renderer.open(
         segment, family.embed(voice.reference), RenderOptions(), _DEMO_SEED, is_last=True
     )
@@ -130,17 +128,36 @@ def make_demo(checkpoint: Checkpoint, number: int) -> dict[str, NDArray[Any]]:
         if row.acoustic_cost:
             family.renderer.acoustic([row])
         pieces += family.renderer.vocode([row])
-    hiss = noise(_DEMO_SEED, 0, row.plan.num_frames).reshape(-1, HOP_SAMPLES)
-    readings = reading_noise(checkpoint.acoustic.config, sequence.symbols, _DEMO_SEED)
-    return {
-        "mel": mel.numpy(),
-        "symbols": sequence.symbols,
-        "tones": sequence.tones,
-        "edges": word_edges(sequence.symbols, sequence.units),
-        "prosody_noise": readings.numpy(),
-        "noise": hiss.numpy(),
-        "samples": embed(np.concatenate(pieces), SAMPLE_RATE, number),
+    reference = torch.from_numpy(voice.reference.samples)[None]
+    mel = (mel_spectrogram(reference, MINI_MEL)[0].T - MEL_MEAN) / MEL_STD
+    sequence, durations = sequence_segment(segment), row.plan.durations
+    given = {
+        "speaker.mel": mel.numpy(),
+        "speaker.mask": np.ones(len(mel), np.float32),
+        "prosody.symbols": sequence.symbols,
+        "prosody.tones": sequence.tones,
+        "prosody.mask": np.ones(len(durations), np.float32),
+        "plan.durations": durations,
+        "plan.phone_of_frame": np.repeat(np.arange(len(durations)), durations),
+        "vocode.noise": noise(_DEMO_SEED, 0, row.plan.num_frames).reshape(-1, HOP_SAMPLES).numpy(),
     }
+    if checkpoint.acoustic.config.prosody_width:
+        readings = reading_noise(checkpoint.acoustic.config, sequence.symbols, _DEMO_SEED)
+        given["prosody.edges"] = word_edges(sequence.symbols, sequence.units)
+        given["prosody.noise"] = readings.numpy()
+    return {
+        **{name: array[None] for name, array in given.items()},
+        "samples": embed(np.concatenate(pieces), SAMPLE_RATE, number),
+        "text": np.array(DEMO_TEXT),
+        "wav_chunks": np.frombuffer(_wav_chunks(number), np.uint8),
+    }
+
+
+def _wav_chunks(number: int) -> bytes:
+    """Format (16-bit PCM, mono) and labels as the chunks before the sound of a WAV file."""
+    form = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
+    labels = riff_info(label_tags(f"{number:08x}"))
+    return b"fmt " + struct.pack("<I", len(form)) + form + labels
 
 
 def _save_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
