@@ -42,7 +42,7 @@ PROMISED = {
         6, 5, ("verdict         good", "too noisy", "seed 0 again: True", "mp3 file:  True")
     ),
     "4-classify-sounds": Promised(
-        5, 1, ("imbalance 2.00", "0 files cannot be read", "finished at step 150", "macro_f1", "F1")
+        6, 2, ("imbalance 2.00", "0 files cannot be read", "at step 150", "F1", "it knows", "rain")
     ),
 }
 
