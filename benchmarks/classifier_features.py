@@ -21,10 +21,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
-from kouji.audio.encode import encode_bytes
 from kouji.train.clip_workers import usable_cores
-from kouji.types import Audio
 
 RATE = 44_100
 COMMAND = """
@@ -49,7 +48,7 @@ def make_clips(folder: Path, num_clips: int) -> None:
         sound += 0.1 * rng.standard_normal(len(times))
         path = folder / f"class{label}" / f"{number}.ogg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_bytes(Audio(sound.astype(np.float32), RATE), "ogg"))
+        soundfile.write(path, sound.astype(np.float32), RATE)
 
 
 def link_clips(sounds: Path, folder: Path, num_clips: int) -> None:
