@@ -35,6 +35,7 @@ from kouji.train.ledger import Ledger
 from kouji.train.loader import Loaded
 from kouji.train.loop import run
 from kouji.train.mini_acoustic import AcousticTrainer, Example, MiniAcoustic
+from kouji.train.orphans import end_with_parent
 from kouji.train.recompute import SavedBytes
 from kouji.train.sampler import BatchSampler, Position
 from kouji.train.settings import RunSettings
@@ -219,7 +220,7 @@ def make_recipe(case: dict[str, Any]) -> tuple[Any, RunSettings]:
     quick = case["quick"]
     usual: dict[str, Any] = {"steps": 1_000_000, "tensorboard": False, "device": case["device"]}
     if case["network"] == "transformer":
-        shape = (64, 2, 100, 32) if quick else (1024, 24, 4096, case["tokens"])
+        shape = (64, 16, 100, 32) if quick else (1024, 24, 4096, case["tokens"])
         return RandomLanguage(*shape), RunSettings(**usual, batch_size=4)
     batch = 4 if quick else 8  # 4 processes have a share each
     if case["store"]:
@@ -303,6 +304,7 @@ def measure_apart(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_child(case: dict[str, Any]) -> None:
+    end_with_parent()
     processes = case["variant"].get("processes", 1)
     figures = spawn(measure, (case,), processes) if processes > 1 else measure(case)
     print(json.dumps(figures))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from toy_recipe import ToyRecipe, toy_settings
 
-from kouji.cli.teach import leave_launched
+from kouji.train.distributed import leave
 from kouji.train.loop import run
 
 
@@ -65,7 +65,7 @@ def main() -> None:
         devices=options.devices, strategy=options.strategy,
     )  # fmt: skip
     run(MortalRecipe(options.folder, options.die), settings)
-    leave_launched(0)
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,37 @@ class BlockRecipe(ToyRecipe):
         return loss, metrics
 
 
+class Running(nn.Module):
+    """A block with a running mean that stays float32, as the classifier's BatchNorm."""
+
+    mean: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(width, width), nn.Linear(width, width)
+        self.register_buffer("mean", torch.zeros(width))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        kept = self.mean.clone()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.mean = kept.to(self.mean.device)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.mean.lerp_(x.detach().float().mean((0, 1)), 0.1)
+        return x + self.outer(self.inner(x).tanh())
+
+
+class RunningRecipe(ToyRecipe):
+    """Blocks that keep a buffer in their own precision."""
+
+    def build(self) -> nn.Module:
+        width = self.width
+        blocks = [Running(width), Running(width)]
+        return nn.Sequential(nn.Linear(6, width), *blocks, nn.Linear(width, 3))
+
+
 class BlockGan(ToyGan):
     """The maker has blocks."""
 

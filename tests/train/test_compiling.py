@@ -5,18 +5,24 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from strategy_recipe import BlockRecipe
 from torch import Tensor, nn
+from toy_recipe import toy_settings
 
 from kouji.models.layers.shift_block import ShiftStack
 from kouji.models.mini.config import MiniConfig
 from kouji.train import compiling
 from kouji.train.compiling import Compiled, compile_blocks, find_fault, find_regions
+from kouji.train.distributed import World
 from kouji.train.mini_sharpen import SharpenTrainer
 from kouji.train.recompute import Recomputed, checkpoint_blocks
+from kouji.train.sharded_blocks import GatheredForward
+from kouji.train.stepper import Stepper
 
 
 class Dropping(nn.Module):
@@ -83,6 +89,19 @@ def test_more_variants_of_a_block_than_torch_allows_by_itself() -> None:
     assert not said
     counters = torch._dynamo.utils.counters
     assert not counters["graph_break"]
+
+
+def test_what_talks_to_other_processes_stays_out_of_compiled_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiling, "find_fault", lambda _device: None)
+    recipe = BlockRecipe()
+    chosen = toy_settings(tmp_path, strategy="zero3", checkpointing=True, compile=True)
+    model: Any = Stepper(recipe, recipe.build(), chosen, World()).weights.working
+    outer = model.blocks[0].__dict__["forward"]
+    assert isinstance(outer, Recomputed)
+    assert isinstance(outer.inner, GatheredForward)
+    assert isinstance(outer.inner.inner, Compiled)
 
 
 def test_regions_are_blocks_and_networks_without() -> None:

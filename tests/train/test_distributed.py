@@ -11,7 +11,7 @@ import pytest
 import toy_recipe
 from toy_recipe import ToyRecipe, logged, toy_settings
 
-from kouji.errors import TrainingError
+from kouji.errors import DataError
 from kouji.train.checkpoint import export_weights
 from kouji.train.distributed import spawn
 from kouji.train.loop import run
@@ -34,10 +34,14 @@ def test_two_processes_of_torchrun_follow_the_curve_of_one(tmp_path: Path) -> No
 
 
 def test_signals_and_errors_of_local_processes(tmp_path: Path) -> None:
-    """One start of processes for both, since starting them takes most of the time."""
-    with pytest.raises(TrainingError, match="too many clips cannot be used"):
+    """One start of processes for all, since starting them takes most of the time."""
+    run(ToyRecipe(), toy_settings(tmp_path / "1", steps=4))  # only process 1 looks there
+    with pytest.raises(DataError, match="a disk of machine 1 is missing"):
         spawn(toy_recipe.stop_and_fail, (tmp_path,), 2)
-    ends = [(tmp_path / f"end-{rank}").read_text() for rank in range(2)]
-    assert ends == ["interrupted 6", "interrupted 6"]  # the signal went to process 1 only
+    for rank in range(2):
+        stopped, bad, apart = (tmp_path / f"end-{rank}").read_text().splitlines()
+        assert stopped == "interrupted 6"  # the signal went to process 1 only
+        assert "too many clips cannot be used" in bad
+        assert "different checkpoints (seen: process 0: None, process 1: 4" in apart
     assert len((tmp_path / "bad/bad_clips.txt").read_text().splitlines()) >= 2
     assert "WORLD_SIZE" not in os.environ

@@ -59,6 +59,7 @@ def test_a_killed_worker_ends_the_run_and_the_same_line_goes_on(tmp_path: Path) 
     assert_curve_of_one(folder, tmp_path)
 
 
+@pytest.mark.slow  # the next test has such a death too, under torchrun
 def test_process_0_killed_while_it_writes_a_checkpoint(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = start(folder, [sys.executable], "--devices", "2", "--die", "0:0:7:writing")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from strategy_recipe import BlockGan, BlockRecipe, run_all
+from strategy_recipe import BlockGan, BlockRecipe, RunningRecipe, run_all
 from torch import nn
 from toy_recipe import ToyRecipe, logged, toy_settings
 
@@ -77,6 +77,16 @@ def test_one_process_takes_any_strategy(single: Path, tmp_path: Path, strategy: 
         check_same(single, tmp_path, strategy, variant)
 
 
+@pytest.mark.parametrize("strategy", ["single", "zero2", "zero3"])
+def test_buffers_keep_the_precision_their_module_wants(tmp_path: Path, strategy: str) -> None:
+    made = RunningRecipe()
+    chosen = toy_settings(tmp_path, strategy=strategy, precision="bfloat16")
+    model = Stepper(made, made.build(), chosen, World()).weights.working
+    assert {buffer.dtype for buffer in model.buffers()} == {torch.float32}
+    assert {param.dtype for param in model.parameters()} == {torch.bfloat16}
+    run(made, chosen)
+
+
 def test_two_processes_follow_one_in_every_way(single: Path, tmp_path: Path) -> None:
     plans = [(strategy, variant) for strategy in ("zero2", "zero3") for variant in VARIANTS]
     plans.append(("ddp", "plain"))
@@ -95,29 +105,47 @@ def test_two_processes_follow_one_in_every_way(single: Path, tmp_path: Path) -> 
         assert ours == pytest.approx(ddp, abs=1e-4)
 
 
-@pytest.mark.parametrize("steps", [10, pytest.param(50, marks=pytest.mark.slow)])
-def test_four_processes_follow_one_and_hold_a_share(tmp_path: Path, steps: int) -> None:
-    strategies = ("ddp", "zero2", "zero3")
-    run(recipe(), settings(tmp_path, "single", "plain", steps=steps))
+HOPPING: dict[str, Any] = {"ema_decay": 0.9, "ema_every": 2, "batch_seconds": 12.0, "steps": 14}
+LARGE: dict[str, Any] = {"width": 64, "num_blocks": 24, "penalty": 0.0, "count": 8}
+
+
+def until(folder: Path, step: int, strategy: str) -> tuple[BlockRecipe, RunSettings]:
+    """A run that is stopped after `step` and goes on where the one before it was."""
+    stopping = recipe(signal_at=(step, 0, signal.SIGTERM))
+    return stopping, toy_settings(folder / "hops", strategy=strategy, **HOPPING)
+
+
+def large(folder: Path, strategy: str) -> tuple[BlockRecipe, RunSettings]:
+    """Two steps of a network large enough to see what its buckets take."""
+    chosen = toy_settings(folder / "large", strategy=strategy, steps=2, batch_seconds=12.0)
+    return recipe(**LARGE), chosen
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All that four processes do; starting them takes most of the time."""
+    folder = tmp_path_factory.mktemp("four")
+    assert run(*until(folder, 3, "single")).step == 4
     jobs: list[Any] = [
-        (recipe(), settings(tmp_path, name, "plain", steps=steps)) for name in strategies
+        (recipe(), settings(folder, name, "plain")) for name in ("ddp", "zero2", "zero3")
     ]
-    large = {"width": 64, "num_blocks": 24, "penalty": 0.0, "count": 8}
-    sizes = {"steps": 2, "batch_seconds": 12.0}
-    jobs += [
-        (recipe(**large), settings(tmp_path / "large", name, "plain", **sizes))
-        for name in ("zero2", "zero3")
-    ]
-    spawn(run_all, (jobs, tmp_path / "notes"), 4)
-    for name in strategies:
-        check_same(tmp_path, tmp_path, name, "plain")
-    run_all(
-        [(recipe(**large), settings(tmp_path / "large", "single", "plain", **sizes))],
-        tmp_path / "one",
-    )
+    jobs += [until(folder, 6, "zero3"), until(folder, 9, "zero2")]
+    jobs += [large(folder, "zero2"), large(folder, "zero3")]
+    ends = spawn(run_all, (jobs, folder / "notes"), 4)
+    assert ends == ["finished"] * 3 + ["interrupted"] * 2 + ["finished"] * 2
+    return folder
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "zero2", "zero3"])
+def test_four_processes_follow_one(single: Path, four: Path, strategy: str) -> None:
+    check_same(single, four, strategy, "plain")
+
+
+def test_four_processes_hold_a_share_each(four: Path, tmp_path: Path) -> None:
+    run_all([large(tmp_path, "single")], tmp_path / "one")
     (alone,) = json.loads((tmp_path / "one/0.json").read_text())
     for rank in range(4):
-        held = json.loads((tmp_path / f"notes/{rank}.json").read_text())[-2:]
+        held = json.loads((four / f"notes/{rank}.json").read_text())[-2:]
         for part in held:
             ours, theirs = (x["gradients"] + x["moments"] for x in (part, alone))
             assert ours <= 0.30 * theirs, (rank, part, alone)
@@ -126,19 +154,11 @@ def test_four_processes_follow_one_and_hold_a_share(tmp_path: Path, steps: int) 
         assert held[1]["working"] < 0.35 * whole
 
 
-def test_checkpoint_goes_from_strategy_to_strategy(tmp_path: Path) -> None:
-    """single -> zero3 on 2 -> zero2 on 2 -> single continues the curve of one."""
-    usual = {"ema_decay": 0.9, "ema_every": 2, "batch_seconds": 12.0}
-    run(recipe(), toy_settings(tmp_path / "one", steps=14, **usual))
-    parts = tmp_path / "parts"
-
-    def until(step: int, strategy: str) -> tuple[BlockRecipe, RunSettings]:
-        stopping = recipe(signal_at=(step, 0, signal.SIGTERM), penalty=1e-4)
-        return stopping, toy_settings(parts, steps=14, strategy=strategy, **usual)
-
-    assert run(*until(3, "single")).step == 4
-    assert spawn(run_all, ([until(6, "zero3"), until(9, "zero2")],), 2)[-1] == "interrupted"
-    assert run(*until(99, "single")).step == 14
+def test_checkpoint_goes_from_strategy_to_strategy(four: Path, tmp_path: Path) -> None:
+    """single -> zero3 on 4 -> zero2 on 4 -> single continues the curve of one."""
+    run(recipe(), toy_settings(tmp_path / "one", **HOPPING))
+    parts = four / "hops"
+    assert run(*until(four, 99, "single")).step == 14
     assert logged(parts) == pytest.approx(logged(tmp_path / "one"), abs=1e-4)
     last = "checkpoints/step-00000014"
     one, other = load_checkpoint(tmp_path / "one" / last), load_checkpoint(parts / last)

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kouji.errors import DataError
-from kouji.train.distributed import join
+from kouji.errors import DataError, TrainingError
+from kouji.train.distributed import join, leave
 from kouji.train.loop import run
 from kouji.train.settings import RunSettings
 from kouji.train.stepper import StepContext
@@ -190,13 +190,26 @@ def logged(folder: Path, name: str = "loss", kind: str = "train") -> list[float]
 
 
 def stop_and_fail(folder: Path) -> None:
-    """What each process of the distributed test does: a run that is stopped, one that fails."""
+    """What each process of the distributed test does, one after another.
+
+    A run that is stopped; one with too many bad clips; one whose processes see unlike folders, as
+    machines that share none would; at last process 1 fails, and process 0 hears that it is gone.
+    """
     world = join("cpu")
     stopping = ToyRecipe(signal_at=(5, 1, signal.SIGTERM))
     result = run(stopping, toy_settings(folder / "stop", steps=1000))
-    (folder / f"end-{world.rank}").write_text(f"{result.status} {result.step}")
-    run(ToyRecipe(bad=tuple(range(20))), toy_settings(folder / "bad"))
+    told = [f"{result.status} {result.step}"]
+    for recipe, out in ((ToyRecipe(bad=tuple(range(20))), "bad"), (ToyRecipe(), f"{world.rank}")):
+        try:
+            run(recipe, toy_settings(folder / out))
+        except TrainingError as error:
+            told.append(str(error))
+    (folder / f"end-{world.rank}").write_text("\n".join(told))
+    if world.rank == 1:
+        raise DataError("a disk of machine 1 is missing")
+    world.gather(None)
 
 
 if __name__ == "__main__":  # torchrun starts it in the distributed test
     run(ToyRecipe(count=33), toy_settings(Path(sys.argv[1]), batch_seconds=9.0))
+    leave(0)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,19 +81,11 @@ def train(
 
 
 def leave_launched(code: int) -> None:
-    """End a process of torchrun without unwinding the C++ libraries; others go on.
+    """End a process of torchrun at once (see `distributed.leave`); others go on."""
+    from kouji.train.distributed import is_launched, leave
 
-    Everything is saved by now. Seen once in some thirty runs: torch's threads for talking to
-    the other processes aborted the interpreter on its way out, and torchrun took the whole
-    finished run for a failed one.
-    """
-    from kouji.train.distributed import is_launched
-
-    if not is_launched():
-        return
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    if is_launched():
+        leave(code)
 
 
 def read_changes(pairs: list[str]) -> dict[str, Any]:

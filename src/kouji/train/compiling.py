@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from kouji.train.blocks import find_blocks
 from kouji.train.recompute import Recomputed
+from kouji.train.sharded_blocks import GatheredForward
 
 Say = Callable[[str], None]
 
@@ -58,13 +59,22 @@ def compile_blocks(model: nn.Module, *, dynamic: bool | None = None, say: Say = 
     for message in _CHATTER:
         warnings.filterwarnings("ignore", message, UserWarning)
     for name, region in regions:
-        held = region.__dict__.get("forward")
-        if isinstance(held, Recomputed):
-            if not isinstance(held.inner, Compiled):
-                held.inner = Compiled(name, region, held.inner, dynamic, say)
-        elif not isinstance(held, Compiled):
-            region.forward = Compiled(name, region, held, dynamic, say)
+        _compile_innermost(name, region, dynamic, say)
     return f"compile: {len(regions)} regions, each on its first use"
+
+
+def _compile_innermost(name: str, region: nn.Module, dynamic: bool | None, say: Say) -> None:
+    """Put `Compiled` below what else stands in for the forward: that talks to other processes."""
+    outer, held = None, region.__dict__.get("forward")
+    while isinstance(held, Recomputed | GatheredForward):
+        outer, held = held, held.inner
+    if isinstance(held, Compiled):
+        return
+    compiled = Compiled(name, region, held, dynamic, say)
+    if outer is None:
+        region.forward = compiled
+    else:
+        outer.inner = compiled
 
 
 def find_regions(model: nn.Module) -> list[tuple[str, nn.Module]]:

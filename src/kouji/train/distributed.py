@@ -11,16 +11,17 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -34,6 +35,7 @@ from kouji.train.orphans import end_with_parent
 
 _PATIENCE = timedelta(hours=2)  # the others wait while process 0 evaluates
 _GRACE_SECONDS = 20.0  # for the rest of the processes, when one has failed
+_GONE = "another process of the run is gone"
 _ATTEMPT = "TORCHELASTIC_RESTART_COUNT"  # set by torchrun for its processes
 
 
@@ -82,12 +84,15 @@ class World:
             dist.all_gather_object(values, value, group=self._hosts)
         return values
 
-    def share_weights(self, tensors: list[Tensor]) -> None:
-        """Give every process the tensors of process 0."""
-        if self.size > 1:
-            with reaching_others():
-                for tensor in tensors:
-                    dist.broadcast(tensor, 0)
+    def share_weights(self, tensors: Iterable[Tensor], device: torch.device) -> None:
+        """Give every process the tensors of process 0, one after another over `device`."""
+        if self.size == 1:
+            return
+        with reaching_others():
+            for tensor in tensors:
+                moved = tensor.detach().to(device)
+                dist.broadcast(moved, 0)
+                tensor.detach().copy_(moved)
 
     def close(self) -> None:
         """Leave the process group if `join` made it."""
@@ -104,7 +109,7 @@ def reaching_others() -> Iterator[None]:
     except RuntimeError as error:  # of gloo, and DistBackendError of NCCL
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise TrainingError(
-            "another process of the run is gone",
+            _GONE,
             seen=reason[0][:200],
             cure="the last checkpoint is whole: the same line goes on from it",
         ) from error
@@ -205,12 +210,23 @@ def spawn(target: Callable[..., Any], args: tuple[Any, ...], num_processes: int)
                 fault = error
         _raise_killed(exit_codes)
         outcomes = [pickle.loads(path.read_bytes()) for path in sorted(Path(folder).iterdir())]
-    for outcome in outcomes:
-        if isinstance(outcome, KoujiError):
-            raise outcome
+    errors = [outcome for outcome in outcomes if isinstance(outcome, KoujiError)]
+    if errors:
+        raise min(errors, key=lambda fault: fault.what == _GONE)  # others only suffered from it
     if fault is not None:
         raise TrainingError("a process of the run failed", seen=fault) from fault
     return outcomes[0]
+
+
+def leave(code: int) -> NoReturn:
+    """End this process without unwinding the C++ libraries; everything must be saved by now.
+
+    Seen once in some thirty runs: torch's threads for talking to the other processes aborted the
+    interpreter on its way out, and a whole finished run was taken for a failed one.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _wait_for_all(processes: Sequence[Any]) -> list[int | None]:
@@ -274,7 +290,8 @@ def _enter(
         outcome_file.write_bytes(pickle.dumps(target(*args)))
     except KoujiError as error:
         outcome_file.write_bytes(pickle.dumps(error))
-        raise
+        leave(1)
+    leave(0)
 
 
 @contextmanager

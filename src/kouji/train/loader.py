@@ -34,6 +34,16 @@ class BadClips:
     def __len__(self) -> int:
         return len(self._seen)
 
+    def check(self, count: int, num_clips: int, allowed: float) -> None:
+        """Raise TrainingError when `count` (of all processes) is more than a share of the clips."""
+        if count > allowed * num_clips:
+            raise TrainingError(
+                "too many clips cannot be used",
+                seen=f"{count} of {num_clips}",
+                allowed=f"{allowed:.1%} (max_bad_fraction)",
+                cure=f"see {self.file}",
+            )
+
     def report(self, path: str, reason: str) -> None:
         """Note a clip; the same path is written once a run."""
         with self._lock:

@@ -116,18 +116,11 @@ class _Run:
         if self.settings.init_from:
             begin = hook(self.recipe, "start_from") or start_from
             self.monitor.say(begin(model, self.settings.init_from))
-        self._share(model, device)
+        self.world.share_weights((*model.parameters(), *model.buffers()), device)
         stepper = Stepper(self.recipe, model, self.settings, self.world)
         for line in stepper.prepared:
             self.monitor.say(line)
         return stepper
-
-    def _share(self, model: torch.nn.Module, device: torch.device) -> None:
-        """Give every process the weights of process 0, a tensor at a time on the device."""
-        for tensor in (*model.parameters(), *model.buffers()):
-            moved = tensor.detach().to(device)
-            self.world.share_weights([moved])
-            tensor.detach().copy_(moved)
 
     def _loader(
         self, dataset: ClipDataset, plan: Iterator[Planned], parts: list[int], num_parts: int
@@ -146,6 +139,13 @@ class _Run:
 
     def _resume(self) -> None:
         found = self.store.load_last()
+        seen = self.world.gather(found and found[0].state["step"])
+        if len(set(seen)) > 1:
+            raise TrainingError(
+                "the processes of the run see different checkpoints",
+                seen=", ".join(f"process {rank}: {step}" for rank, step in enumerate(seen)),
+                allowed=f"one folder that all machines share for {self.settings.out}",
+            )
         if found is None:
             return
         snapshot, path, faults = found
@@ -302,7 +302,7 @@ class _Run:
             len(self.bad_clips),
         ]
         stopping, pausing, saving, num_bad = self.world.sum_counts(wants)
-        self._check_bad_clips(num_bad)
+        self.bad_clips.check(num_bad, self.sampler.num_usable, run.max_bad_fraction)
         self.monitor.tick(self.step)
         if stopping or pausing:
             return "interrupted" if stopping else "paused"
@@ -311,16 +311,6 @@ class _Run:
             if not self.guard.is_diverging:
                 self._save()
         return None
-
-    def _check_bad_clips(self, num_bad: int) -> None:
-        allowed = self.settings.max_bad_fraction
-        if num_bad > allowed * self.sampler.num_usable:
-            raise TrainingError(
-                "too many clips cannot be used",
-                seen=f"{num_bad} of {self.sampler.num_usable}",
-                allowed=f"{allowed:.1%} (max_bad_fraction)",
-                cure=f"see {self.bad_clips.file}",
-            )
 
     # --- evaluation
 

@@ -86,7 +86,7 @@ class ShardedBlocks:
         self._is_open = False
         self._reduction: Reduction | None = None
         for block in blocks:
-            block.module.forward = _Forward(self, block)
+            block.module.forward = GatheredForward(self, block)
             for module in block.module.modules():
                 if any(id(param) in self._block_of for param in module._parameters.values()):
                     module._parameters = _Parameters(module._parameters, self)
@@ -212,7 +212,7 @@ class ShardedBlocks:
         return [(int(wish), int(count)) for wish, count in pairs]
 
 
-class _Forward:
+class GatheredForward:
     """Stands in for the `forward` of a block, in its instance: hooks and names stay."""
 
     def __init__(self, blocks: ShardedBlocks, block: ShardedBlock) -> None:

@@ -22,6 +22,7 @@ from kouji.train.sharded_weights import ShardedWeights
 from kouji.train.sharding import Bucket, on_masters_device, start_reduce
 
 _MOST_IN_FLIGHT = 1  # sums under way while the next bucket fills
+_MOST_WHOLE = 1 / 12  # of all gradients; a sum is waited for before more of them are whole
 _ELEMENTWISE = tuple("SGD Adam AdamW NAdam RAdam Adamax Adagrad RMSprop Adadelta Rprop".split())
 _COUNTERS = ("step", "mu_product")  # one number a parameter; the same for all of a group
 
@@ -61,6 +62,7 @@ class ShardedUpdate(Update):
         self._filled: list[int] = []  # buckets in the order the first pass fills them
         self._is_order_known = False
         self._spare: Tensor | None = None
+        self._room = 4 * sum(bucket.num_all for bucket in self.buckets) * _MOST_WHOLE
         self._bytes = self._most_bytes = 0
         super().__init__(
             optimizer, weights, scaler, world, clip_norm, is_only=is_only, is_joint=is_joint
@@ -160,6 +162,8 @@ class ShardedUpdate(Update):
     def _new_flat(self, bucket: Bucket) -> Tensor:
         """Zeros for a bucket; memory that was used before costs no page faults."""
         device = self._weights.device
+        while self._in_flight and self._bytes + 4 * bucket.num_all > self._room:
+            self._land()
         if self._spare is not None and self._spare.numel() == bucket.num_all:
             flat, self._spare = self._spare.zero_(), None
             return flat

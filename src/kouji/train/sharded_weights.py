@@ -96,12 +96,16 @@ class ShardedWeights:
             if id(param) not in in_blocks:
                 param.data = param.data.to(self.device, self.dtype)
         for module in self.working.modules():
-            for name, buffer in module._buffers.items():
-                if buffer is not None:
-                    dtype = self.dtype if buffer.is_floating_point() else buffer.dtype
-                    module._buffers[name] = buffer.to(self.device, dtype)
+            if module._buffers:  # by the module's own way: some keep theirs in float32
+                module._apply(self._moved_buffer, recurse=False)  # type: ignore[no-untyped-call]
         if blocks:
             self._blocks = ShardedBlocks(blocks, self.world)
+
+    def _moved_buffer(self, tensor: Tensor) -> Tensor:
+        """A buffer as the working copy has it; a parameter as it is."""
+        if isinstance(tensor, nn.Parameter):
+            return tensor
+        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
 
     # --- training
 

@@ -35,13 +35,15 @@ class BatchNorm(nn.BatchNorm2d):
         """Normalise by the statistics of the batch in training, by the running ones else."""
         weight, bias = self.weight.float(), self.bias.float()
         if self.training and is_shared():
-            return self._normalise_jointly(x, weight, bias)
+            normal: Tensor = self._normalise_jointly(x, weight, bias)
+            return normal
         is_batch = self.training and x.numel() > x.shape[1]  # one value a channel has no variance
         momentum = self.momentum or 0.0
         return F.batch_norm(
             x, self.running_mean, self.running_var, weight, bias, is_batch, momentum, self.eps
         )
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it talks to other processes
     def _normalise_jointly(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         # Around the running mean, so that the difference of squares below loses no digits.
         centre = self.running_mean.clone()[:, None, None]
