@@ -8,28 +8,38 @@ import pytest
 import yaml
 
 from kouji.errors import ConfigError
-from kouji.train.classifier_document import DEFAULTS, make_document, read_base
+from kouji.train.classifier_document import make_document, read_base, read_defaults
 from kouji.train.settings import parse_settings
-
-# Of the recipe; what is not here suits its data, or the machine it was measured on.
-SHARED = ("batch_size", "learning_rate", "weight_decay", "warmup_steps", "ema_decay")
 
 
 def test_defaults_are_those_of_the_recipe(root_dir: Path) -> None:
     recipe = yaml.safe_load((root_dir / "recipes/classifier.yaml").read_text("utf-8"))
-    assert recipe["model"] == DEFAULTS["model"]
-    assert {key: recipe["run"][key] for key in SHARED} == {
-        key: DEFAULTS["run"][key] for key in SHARED
-    }
+    defaults = read_defaults()
+    assert defaults["model"] == recipe["model"]
+    assert recipe["data"] == {**defaults["data"], "folder": "corpus/sounds", "subset": "esc10"}
+    own = set(recipe["run"]) - set(defaults["run"])
+    assert own == {"out", "seed", "precision", "threads"}
+    assert recipe["run"] == {**defaults["run"], **{key: recipe["run"][key] for key in own}}
+    assert defaults["run"]["evaluate_epochs"] == 1  # however few epochs are asked for
 
 
 def test_wishes_lie_over_the_base() -> None:
     made = make_document("d", "o", data={"subset": "a", "valid": None}, run={"seed": 3})
     assert made["recipe"] == "classifier"
-    assert made["data"] == {**DEFAULTS["data"], "folder": "d", "subset": "a"}
+    assert made["data"] == {**read_defaults()["data"], "folder": "d", "subset": "a"}
     assert (made["run"]["seed"], made["run"]["out"]) == (3, "o")
-    assert "seed" not in DEFAULTS["run"]
     parse_settings(made["run"])
+
+
+def test_wishes_reach_inside_of_blocks() -> None:
+    base = {"data": {"augment": {"noise": 0.5}, "voice": None, "overfitting": False}}
+    wishes = {"augment.mixup": 0.1, "voice.speed": 0.2}
+    made = make_document("d", "o", base=base, data=wishes)
+    assert made["data"]["augment"] == {"noise": 0.5, "mixup": 0.1}
+    assert made["data"]["voice"] == {"speed": 0.2}
+    assert base["data"]["augment"] == {"noise": 0.5}
+    with pytest.raises(ConfigError, match=r"overfitting.*gap"):
+        make_document("d", "o", base=base, data={"overfitting.gap": 1.0})
 
 
 @pytest.mark.parametrize(

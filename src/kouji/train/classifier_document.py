@@ -1,7 +1,7 @@
 """The recipe of a classifier as a document, for whoever names only data and a few wishes.
 
-The values of recipes/classifier.yaml, but for what suits its data and one machine. Knows keys;
-what they mean is the recipe's affair.
+Starts from the values of recipes/classifier.yaml, which lies beside this module to be there where
+the package is installed. Knows keys; what they mean is the recipe's affair.
 """
 
 from __future__ import annotations
@@ -13,28 +13,21 @@ from typing import Any
 
 from kouji.errors import ConfigError
 
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "data": {"augment": {"mixup": 0.3, "time_masks": 1, "frequency_masks": 1}},
-    "model": {
-        "architecture": "resnet18",
-        "n_fft": 2048,
-        "hop_length": 1024,
-        "num_mels": 64,
-        "window_seconds": 3,
-    },
-    "run": {
-        "epochs": 50,
-        "batch_size": 16,
-        "learning_rate": 1e-3,
-        "weight_decay": 0.05,
-        "warmup_steps": 60,
-        "ema_decay": 0.98,
-        "evaluate_epochs": 5,
-        "evaluate_batches": 100_000,
-        "save_every_seconds": 120,
-        "keep_last": 1,
-    },
+_RECIPE = Path(__file__).with_name("classifier.yaml")  # recipes/classifier.yaml links to it
+# What in it belongs to its own data and to the machine it was measured on.
+_NOT_SHARED = {
+    "data": ("folder", "subset"),
+    "model": (),
+    "run": ("out", "seed", "precision", "threads"),
 }
+
+
+def read_defaults() -> dict[str, Any]:
+    """The document of recipes/classifier.yaml without what suits only its data and one machine."""
+    document = read_base(_RECIPE)
+    for name, keys in _NOT_SHARED.items():
+        document[name] = {key: value for key, value in document[name].items() if key not in keys}
+    return document
 
 
 def make_document(
@@ -46,15 +39,19 @@ def make_document(
     model: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A recipe's document: `base` (else the defaults) with the given blocks laid over it.
+    """A recipe's document: `base` (else `read_defaults`) with the given blocks laid over it.
 
-    folder: of the data; out: of the run; keys whose value is None are left as they are
+    folder: of the data; out: of the run; keys whose value is None are left as they are, and keys
+            with dots are looked up inside: augment.mixup
+    raises: ConfigError for dots below what is no mapping
     """
-    document: dict[str, Any] = copy.deepcopy(dict(base or DEFAULTS))
+    document: dict[str, Any] = copy.deepcopy(dict(base or read_defaults()))
     document["recipe"] = "classifier"
     for name, block in (("data", data), ("model", model), ("run", run)):
-        wishes = {key: value for key, value in (block or {}).items() if value is not None}
-        document[name] = {**(document.get(name) or {}), **wishes}
+        document[name] = dict(document.get(name) or {})
+        for key, value in (block or {}).items():
+            if value is not None:
+                _put(document[name], key, value)
     own = document["run"]
     for first, second in (("steps", "epochs"), ("batch_seconds", "batch_size")):
         asked = [key for key in (first, second) if (run or {}).get(key) is not None]
@@ -63,6 +60,19 @@ def make_document(
     document["data"].pop("store", None)
     document["data"]["folder"], own["out"] = str(folder), str(out)
     return document
+
+
+def _put(block: dict[str, Any], key: str, value: Any) -> None:
+    """Set a key, or one inside of it: "augment.mixup"."""
+    outer, _, inner = key.partition(".")
+    if not inner:
+        block[key] = value
+        return
+    below = {} if block.get(outer) is None else block[outer]
+    if not isinstance(below, dict):
+        raise ConfigError(f"{outer} holds no keys", seen=f"{key}, where {outer} is {below!r}")
+    block[outer] = below
+    _put(below, inner, value)
 
 
 def read_base(path: str | Path) -> dict[str, Any]:
