@@ -195,7 +195,7 @@ def test_silent_padding_does_not_dilute(classifier: SoundClassifier) -> None:
     assert len(long.windows) == 22
     assert far(bare.probabilities, long.probabilities) < 1e-6
     plain = np.mean([window.probabilities for window in long.windows], axis=0)
-    assert far(plain, long.probabilities) > 0.01
+    assert far(plain, long.probabilities) > 1e-3
 
 
 def test_a_sound_shorter_than_a_window_ends_where_it_ends(classifier: SoundClassifier) -> None:

@@ -37,6 +37,7 @@ from kouji.errors import (
     TooLarge,
     UsageError,
 )
+from kouji.models.classifier import SHIPPED_NAME as SHIPPED_NAME  # part of this interface
 from kouji.models.classifier.windows import Window, WindowMaker
 from kouji.types import Samples
 
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 
 Windows = Generator[Window, None, None]
 
-SHIPPED_NAME = "esc10"
 WINDOWS_A_REQUEST = 8
 WINDOWS_IN_FLIGHT = 32  # of one sound, so that a long one needs no memory
 SOUNDS_IN_FLIGHT = 8  # of many

@@ -95,6 +95,16 @@ def test_wrong_folds_are_named(folder: Path) -> None:
         ({}, {"labels": ["a", "b"]}, "labels of a classifier come from its data"),
         ({}, {"depth": 3}, "unknown key in classifier config.*depth"),
         ({}, {"architecture": "vgg"}, "unknown architecture"),
+        ({}, {"width": "wide"}, "width.*wrong"),
+        ({}, {"width": True}, "width.*wrong"),
+        ({}, {"sample_rate": 8000.5}, "sample_rate.*wrong"),
+        ({}, {"dropout": "x"}, "dropout.*wrong"),
+        ({"valid": 5.0}, {}, "valid is wrong"),
+        ({"valid": {"a": 1}}, {}, "valid is wrong"),
+        ({"subset": 5}, {}, "subset is wrong"),
+        ({"layout": 5}, {}, "layout is wrong"),
+        ({"balanced": "maybe"}, {}, "balanced is wrong"),
+        ({"label_smoothing": float("nan")}, {}, "label_smoothing is wrong"),
     ],
 )
 def test_wrong_keys_are_named_before_any_data_is_read(
@@ -209,6 +219,19 @@ def test_starts_from_a_classifier_with_other_labels(folder: Path, tmp_path: Path
     assert "last layer is a fresh one" in renamed.start_from(other, str(tmp_path / "teacher"))
     assert torch.equal(other.network.head.weight, fresh)
     assert torch.allclose(other.network.hidden.weight, model.network.hidden.weight, atol=1e-3)
+
+
+def test_starts_from_the_shipped_one(folder: Path) -> None:
+    shapes = load_classifier().config.to_dict()
+    made = recipe(folder, {key: shapes[key] for key in shapes if key != "labels"})
+    assert "last layer is a fresh one" in made.start_from(made.build(), "esc10")
+
+
+def test_a_run_of_another_classifier_is_not_gone_on_with(folder: Path, tmp_path: Path) -> None:
+    run(recipe(folder), toy_settings(tmp_path, steps=2, **QUICK))
+    (folder / "low").rename(folder / "deep")
+    with pytest.raises(ConfigError, match=r"another classifier.*low.*now.*deep"):
+        run(recipe(folder), toy_settings(tmp_path, steps=4, **QUICK))
 
 
 def test_starts_from_a_run(folder: Path, tmp_path: Path) -> None:

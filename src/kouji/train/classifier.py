@@ -7,6 +7,7 @@ them. Knows no command line and no server.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kouji.errors import ConfigError, DataError, ModelError
+from kouji.models.classifier import SHIPPED_NAME
 from kouji.models.classifier.config import ClassifierConfig
 from kouji.models.classifier.model import SoundModel
-from kouji.models.classifier.weights import WEIGHTS_FILE, load_classifier
+from kouji.models.classifier.weights import SHIPPED, WEIGHTS_FILE, load_classifier
 from kouji.train.checkpoint import start_from
 from kouji.train.classifier_data import ClassifierData
 from kouji.train.confusion import Confusion
@@ -135,11 +137,11 @@ class Classifier:
         return model
 
     def start_from(self, model: nn.Module, source: str) -> str:
-        """Take over the weights of a run, a checkpoint, a classifier's folder or a file.
+        """Take over the weights of a run, a checkpoint, a classifier's folder or a file, or esc10.
 
         The last layer begins anew unless the labels are the same ones in the same order.
         """
-        path = Path(source)
+        path = SHIPPED if source == SHIPPED_NAME else Path(source)
         if path.name != WEIGHTS_FILE and not path.is_dir():
             return start_from(model, source)  # bare tensors, which say nothing of labels
         found = load_classifier(path if path.is_dir() else path.parent)
@@ -153,7 +155,12 @@ class Classifier:
             and (is_same or not name.startswith("network.head."))
         }
         if not fitting:
-            raise ModelError("nothing in init_from fits this model", seen=source)
+            theirs = found.config
+            raise ModelError(
+                "nothing in init_from fits this model",
+                seen=source,
+                allowed=f"model.architecture {theirs.architecture}, model.width {theirs.width}",
+            )
         model.load_state_dict(fitting, strict=False)
         head = "" if is_same else "; other labels, so the last layer is a fresh one"
         return f"started from {source}: {len(fitting)} of {len(own)} tensors fit{head}"
@@ -290,15 +297,24 @@ class Classifier:
         return self.watch is not None and self.watch.is_done
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run has to know."""
+        """What a resumed run has to know, and which classifier it is."""
         return {
+            "classifier": self.shapes.to_dict(),
             "watch": None if self.watch is None else self.watch.state(),
             "figures": self.figures,
             "confusion": None if self.confusion is None else self.confusion.counts.tolist(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Go on from `state`; ConfigError where it is of another classifier."""
+        own = json.loads(json.dumps(self.shapes.to_dict()))
+        before = state.get("classifier", own)
+        if differing := sorted(key for key in own if own[key] != before.get(key)):
+            raise ConfigError(
+                "the run in this folder learns another classifier",
+                seen=", ".join(f"{key}: {before.get(key)}, now {own[key]}" for key in differing),
+                cure="choose another folder for the run, or remove what is in it",
+            )
         if self.watch is not None and state["watch"] is not None:
             self.watch.restore(state["watch"])
         self.figures = dict(state["figures"])

@@ -52,16 +52,34 @@ class ClassifierData:
                 seen=given.get("folder"),
                 cure="set data.folder to a folder of recordings, or to a prepared store",
             )
-        valid = given.get("valid")
-        if valid is not None:
-            valid = [valid] if isinstance(valid, str | int) else valid
-            given["valid"] = tuple(str(fold) for fold in valid)
-        smoothing = given.get("label_smoothing", 0.0)
-        if isinstance(smoothing, bool) or not isinstance(smoothing, int | float):
-            raise ConfigError("data.label_smoothing is wrong", seen=smoothing, allowed="a number")
-        if not 0 <= smoothing < 1:
-            raise ConfigError("data.label_smoothing is wrong", seen=smoothing, allowed="[0, 1)")
+        given["valid"] = _read_folds(given.get("valid"))
+        _check_values(given)
         given["augment"] = Augmentation.from_dict(given.get("augment"))
         given["voice"] = VoiceChange.from_dict(given.get("voice"))
         given["overfitting"] = OverfittingRule.from_dict(given.get("overfitting"))
         return cls(**given)
+
+
+def _read_folds(valid: Any) -> tuple[str, ...] | None:
+    """Names of folds: one, or a list of them."""
+    if valid is None:
+        return None
+    folds = valid if isinstance(valid, list | tuple) else [valid]
+    if not all(isinstance(fold, str | int) and not isinstance(fold, bool) for fold in folds):
+        raise ConfigError("data.valid is wrong", seen=valid, allowed="a fold, or a list of folds")
+    return tuple(str(fold) for fold in folds)
+
+
+def _check_values(given: dict[str, Any]) -> None:
+    """Raise ConfigError for a plain value of a wrong type or out of range."""
+    for key, allowed in (("layout", "a layout"), ("subset", "a folder"), ("group_by", "a word")):
+        value = given.get(key)
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"data.{key} is wrong", seen=value, allowed=allowed)
+    balanced = given.get("balanced", False)
+    if not isinstance(balanced, bool):
+        raise ConfigError("data.balanced is wrong", seen=balanced, allowed="true, false")
+    smoothing = given.get("label_smoothing", 0.0)
+    is_number = isinstance(smoothing, int | float) and not isinstance(smoothing, bool)
+    if not is_number or not 0 <= smoothing < 1:
+        raise ConfigError("data.label_smoothing is wrong", seen=smoothing, allowed="[0, 1)")

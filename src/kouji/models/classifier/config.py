@@ -39,6 +39,7 @@ class ClassifierConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        self._check_types()
         if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
             raise ConfigError(
                 "a classifier needs labels", seen=self.labels, allowed="two or more, each once"
@@ -54,6 +55,20 @@ class ClassifierConfig:
                 allowed="a window of one spectrum or more, width >= 0, dropout in [0, 1)",
             )
         self.mel  # noqa: B018  raises what does not fit
+
+    def _check_types(self) -> None:
+        """Raise ConfigError for what YAML or JSON read as something else than is meant."""
+        for item in fields(self):
+            value, kind = getattr(self, item.name), type(item.default)
+            allowed = (int, float) if kind is float else (kind,)
+            if kind in (int, float) and type(value) not in allowed:
+                raise ConfigError(
+                    f"{item.name} of a classifier is wrong",
+                    seen=repr(value),
+                    allowed="a whole number" if kind is int else "a number",
+                )
+        if not all(isinstance(label, str) for label in self.labels):
+            raise ConfigError("labels of a classifier are wrong", seen=self.labels, allowed="texts")
 
     @property
     def mel(self) -> MelConfig:

@@ -1,4 +1,4 @@
-"""A small ConvNeXt (Liu et al., "A ConvNet for the 2020s", 2022): the network that is shipped.
+"""A small ConvNeXt (Liu et al., "A ConvNet for the 2020s", 2022).
 
 Departs in the stem: two 3 x 3 convolutions with stride 2 in place of 4 x 4 patches, which learn
 more steadily from few clips (Xiao et al., "Early Convolutions Help Transformers See Better",
