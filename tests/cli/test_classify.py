@@ -122,6 +122,8 @@ def test_an_answer_in_a_file_is_whole_or_not_there(
         (["{data}", "--precision", "int8"], "precision"),
         (["{data}", "--raw", "s16"], "standard input"),
         (["{data}", "--top", "0"], "top"),
+        (["{data}", "--out", "{empty}"], "no file of answers"),
+        (["{data}", "--out", "{empty}/none/a.txt"], "no file of answers"),
     ],
 )
 def test_wrong_use_is_named(
@@ -171,6 +173,18 @@ def test_a_stream_of_wav_or_raw_samples_equals_the_file(
         *windows, whole = objects(capfd)
         assert windows == heard.as_dict()["windows"]
         assert whole["probabilities"] == heard.as_dict()["probabilities"]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_every_width_of_samples_can_be_followed(
+    subtype: str, model: Path, pipe: Pipe, tmp_path: Path, capfd: Captured
+) -> None:
+    soundfile.write(tmp_path / "a.wav", wav(1.7)[0] / 32768, 16_000, subtype=subtype)
+    assert predict(model, tmp_path / "a.wav", "--json", "--windows") == 0
+    [of_file] = objects(capfd)
+    assert pipe((tmp_path / "a.wav").read_bytes(), "--json") == 0
+    *windows, _ = objects(capfd)
+    assert windows == of_file["windows"]
 
 
 def test_a_window_is_told_while_the_stream_goes_on(model: Path) -> None:
@@ -321,6 +335,7 @@ def test_a_recipe_may_be_the_start(data: Path, tmp_path: Path, capfd: Captured) 
         (["--group-by=town"], "grouping"),
         (["--set=model.labels=[a]"], "labels"),
         (["--set=stepps=3"], "stepps"),
+        (["--set=data.augment.colour=3"], "colour"),
         (["--architecture=transformer"], "architecture"),
         (["--layout=wheel"], "layout"),
     ],

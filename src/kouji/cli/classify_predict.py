@@ -53,7 +53,9 @@ def predict(
     ] = None,
     raw: Annotated[
         str | None,
-        typer.Option(help="Standard input has no header: s16, s32, f32 or u8, little-endian."),
+        typer.Option(
+            help="Standard input has no header: u8, s16, s24, s32, f32 or f64, little-endian."
+        ),
     ] = None,
     sample_rate: Annotated[int, typer.Option(help="Of --raw, in Hz.")] = 16_000,
     channels: Annotated[int, typer.Option(help="Of --raw.")] = 1,
@@ -182,6 +184,8 @@ def _target(out: Path | None) -> Iterator[TextIO]:
     if out is None:
         yield sys.stdout
         return
+    if out.is_dir() or not out.parent.is_dir():
+        raise UsageError("no file of answers can be there", seen=out, allowed="a file in a folder")
     draft = out.with_name(f".{out.name}.tmp")
     try:
         with draft.open("w", encoding="utf-8", newline="") as file:

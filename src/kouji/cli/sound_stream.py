@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from kouji.errors import UnreadableAudio, UsageError
 
-RAW_FORMATS = {"s16": "<i2", "s32": "<i4", "f32": "<f4", "u8": "u1"}
+_SAMPLE_BYTES = {"u8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4, "f64": 8}
+_DTYPES = {"s16": "<i2", "s32": "<i4", "f32": "<f4", "f64": "<f8", "u8": "u1"}
 _PIECE_SECONDS = 0.05  # so long a sound waits before it is handed on
 _MAX_CHANNELS = 64
 _MAX_HEADER_BYTES = 1 << 20  # of chunks before the sound
@@ -31,11 +32,11 @@ class RawFormat:
     num_channels: int = 1
 
     def __post_init__(self) -> None:
-        if self.encoding not in RAW_FORMATS or not 1 <= self.num_channels <= _MAX_CHANNELS:
+        if self.encoding not in _SAMPLE_BYTES or not 1 <= self.num_channels <= _MAX_CHANNELS:
             raise UsageError(
                 "unknown form of raw sound",
                 seen=f"{self.encoding}, {self.num_channels} channels",
-                allowed=f"{', '.join(RAW_FORMATS)}; 1 to {_MAX_CHANNELS} channels",
+                allowed=f"{', '.join(_SAMPLE_BYTES)}; 1 to {_MAX_CHANNELS} channels",
             )
 
 
@@ -87,27 +88,29 @@ def _read_format(body: bytes) -> RawFormat:
     kind, num_channels, rate, _, _, num_bits = struct.unpack("<HHIIHH", body[:16])
     if kind == _EXTENSIBLE and len(body) >= 26:
         kind = struct.unpack("<H", body[24:26])[0]
-    known = {(_PCM, 8): "u8", (_PCM, 16): "s16", (_PCM, 32): "s32", (_FLOAT, 32): "f32"}
+    known = {
+        **{(_PCM, 8): "u8", (_PCM, 16): "s16", (_PCM, 24): "s24", (_PCM, 32): "s32"},
+        **{(_FLOAT, 32): "f32", (_FLOAT, 64): "f64"},
+    }
     if (kind, num_bits) not in known or not 1 <= num_channels <= _MAX_CHANNELS:
         raise UnreadableAudio(
             "this form of wav cannot be followed",
             seen=f"format {kind}, {num_bits} bits, {num_channels} channels",
-            allowed="pcm of 8, 16 or 32 bits, float of 32",
+            allowed="pcm of 8, 16, 24 or 32 bits, float of 32 or 64",
             cure="give the file's path instead, or convert it",
         )
     return RawFormat(known[kind, num_bits], rate, num_channels)
 
 
 def _pieces(file: BinaryIO, form: RawFormat, num_bytes: int | None) -> Iterator[NDArray[Any]]:
-    dtype = np.dtype(RAW_FORMATS[form.encoding])
-    frame = dtype.itemsize * form.num_channels
+    frame = _SAMPLE_BYTES[form.encoding] * form.num_channels
     wanted = max(1, round(_PIECE_SECONDS * form.sample_rate)) * frame
     left = num_bytes
     while left is None or left > 0:
         data = _read(file, wanted if left is None else min(wanted, left))
         whole = len(data) // frame * frame
         if whole:
-            samples = np.frombuffer(data[:whole], dtype).reshape(-1, form.num_channels)
+            samples = _samples(data[:whole], form.encoding).reshape(-1, form.num_channels)
             # The mean here: of a piece shorter than it has channels nobody could tell the axes.
             yield samples[:, 0] if form.num_channels == 1 else _mean(samples)
         if left is not None:
@@ -120,6 +123,14 @@ def _pieces(file: BinaryIO, form: RawFormat, num_bytes: int | None) -> Iterator[
                     allowed="as its header says",
                 )
             return
+
+
+def _samples(data: bytes, encoding: str) -> NDArray[Any]:
+    """The samples of all channels in turn; three bytes become the upper ones of four."""
+    if encoding != "s24":
+        return np.frombuffer(data, _DTYPES[encoding])
+    upper = np.frombuffer(data, np.uint8).reshape(-1, 3)
+    return np.pad(upper, ((0, 0), (1, 0))).view("<i4")[:, 0]
 
 
 def _mean(samples: NDArray[Any]) -> NDArray[np.float32]:
