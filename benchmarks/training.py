@@ -319,12 +319,12 @@ def input_waits(options: argparse.Namespace) -> list[dict[str, Any]]:
         noise.tofile(sounds)
         case = {**vars(options), "network": "mini"}
         recipe, settings = make_recipe(case)
-        few = {"batch_size": 4 if options.quick else 16, "threads": options.threads}
+        few = {"batch_size": 4 if options.quick else 8, "threads": options.threads}
         for name, one, base in (
             ("mini acoustic" + (" (store)" if options.store else ""), recipe, settings),
             ("sounds", SoundRecipe(sounds), RunSettings(batch_size=1, tensorboard=False)),
         ):
-            steps = 4 if options.quick else 24
+            steps = 4 if options.quick else 16
             out = Path(folder) / name
             changed = dataclasses.replace(
                 base, out=str(out), steps=steps, log_every=max(steps // 8, 1),
@@ -364,8 +364,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--store", default="", help="a prepared store; else random clips")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--runs", type=int, default=5, help="timed steps of each variant")
-    parser.add_argument("--warm-up", type=int, default=2, help="steps before them")
+    parser.add_argument("--runs", type=int, default=3, help="timed steps of each variant")
+    parser.add_argument("--warm-up", type=int, default=1, help="steps before them")
     parser.add_argument("--tokens", type=int, default=64, help="of each of 4 sequences")
     parser.add_argument("--only", choices=["mini", "transformer"], help="one network")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, to try the script")

@@ -16,7 +16,9 @@ from toy_recipe import ToyGan, ToyRecipe, logged, toy_settings
 
 from kouji.errors import ConfigError, TrainingError
 from kouji.train.checkpoint import export_weights
+from kouji.train.distributed import World
 from kouji.train.loop import run
+from kouji.train.stepper import Stepper
 
 
 def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
@@ -316,3 +318,24 @@ def test_unusable_device_is_refused(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="asks for CUDA"):
             run(ToyRecipe(), toy_settings(tmp_path, device="cuda"))
+
+
+class JointRecipe(ToyRecipe):
+    is_joint = True
+
+
+def test_more_passes_than_examples_leave_nothing_out(tmp_path: Path) -> None:
+    """Also where all processes must have a share of each pass."""
+    curves = []
+    for passes in (4, 8):
+        folder = tmp_path / str(passes)
+        run(JointRecipe(), toy_settings(folder, batch_size=4, batch_seconds=0, accumulate=passes))
+        curves.append(logged(folder))
+    assert len(curves[0]) == 12
+    assert curves[0] == pytest.approx(curves[1], abs=1e-6)
+
+
+def test_a_joint_batch_feeds_every_process(tmp_path: Path) -> None:
+    made, chosen = JointRecipe(), toy_settings(tmp_path, batch_size=2, batch_seconds=0)
+    with pytest.raises(ConfigError, match="batch_size=2 for 3 processes"):
+        Stepper(made, made.build(), chosen, World(size=3))

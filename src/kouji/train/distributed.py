@@ -7,6 +7,7 @@ agreements between hosts go over gloo, so that they never wait for a GPU.
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import signal
@@ -224,6 +225,7 @@ def leave(code: int) -> NoReturn:
     Seen once in some thirty runs: torch's threads for talking to the other processes aborted the
     interpreter on its way out, and a whole finished run was taken for a failed one.
     """
+    atexit._run_exitfuncs()  # what Python itself has to give back
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -64,6 +64,12 @@ class Stepper:
         is_scaled = settings.precision == "float16"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=is_scaled)
         self._is_joint = bool(hook(recipe, "is_joint"))
+        if self._is_joint and 0 < settings.batch_size < world.size:
+            raise ConfigError(
+                "every process needs an example of each batch of this recipe",
+                seen=f"batch_size={settings.batch_size} for {world.size} processes",
+                allowed=f">= {world.size}",
+            )
         self.updates = self._make_updates()
         if isinstance(self.weights, ShardedWeights):
             self.weights.begin()
@@ -127,25 +133,30 @@ class Stepper:
         self.weights.working.train()
         if self._own_step:
             applied = self._take_own(loaded, step, factor, ledger)
-        elif self._is_joint and not self._all_have(loaded):
-            applied = Applied.left_out(self.device)
         else:
-            for number, part in enumerate(loaded.passes):
-                if part is None:
-                    self.updates["main"].skip_pass()
-                else:
-                    self._add_pass(part, number, step, ledger)
-            applied = self.updates["main"].apply(factor)
+            applied = self._take_passes(loaded, step, factor, ledger)
         if self.scaler.is_enabled() and not applied.was_left_out:
             self.scaler.update()
         if self.ema:
             self.ema.update(step)
         ledger.add_step(step, applied, loaded.planned)
 
-    def _all_have(self, loaded: Loaded) -> bool:
-        """Whether no process lacks a share of this batch."""
-        lacking = sum(part is None for part in loaded.passes)
-        return self.world.sum_counts([lacking])[0] == 0
+    def _take_passes(self, loaded: Loaded, step: int, factor: float, ledger: Ledger) -> Applied:
+        """A step of the one optimiser, over all passes of a batch."""
+        passes = self._held_by_all(loaded) if self._is_joint else loaded.passes
+        if self._is_joint and not any(passes):
+            return Applied.left_out(self.device)
+        for number, part in enumerate(passes):
+            if part is None:
+                self.updates["main"].skip_pass()
+            else:
+                self._add_pass(part, number, step, ledger)
+        return self.updates["main"].apply(factor)
+
+    def _held_by_all(self, loaded: Loaded) -> list[tuple[dict[str, Any], int] | None]:
+        """This process's passes; None in place of one that some process has no examples of."""
+        lacking = self.world.sum_counts([int(part is None) for part in loaded.passes])
+        return [None if count else part for part, count in zip(loaded.passes, lacking, strict=True)]
 
     def _add_pass(
         self, part: tuple[dict[str, Any], int], number: int, step: int, ledger: Ledger
@@ -164,8 +175,8 @@ class Stepper:
 
         All processes leave a batch out when one of them got no usable clip of it.
         """
-        part = loaded.passes[0]
-        if not self._all_have(loaded) or part is None:
+        (part,) = self._held_by_all(loaded)
+        if part is None:
             return Applied.left_out(self.device)
         batch, num_examples = part
         context = StepContext(self.weights.working, self.updates, factor, num_examples)
