@@ -244,6 +244,7 @@ def _wait_for_all(processes: Sequence[Any]) -> list[int | None]:
         left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
         ended = [running.pop(sentinel) for sentinel in wait(list(running), left)]
         for rank in ended:
+            processes[rank].join()  # its files are closed a moment before it can be waited for
             codes[rank] = processes[rank].exitcode
         if deadline is None and any(codes):
             deadline = time.monotonic() + _GRACE_SECONDS
