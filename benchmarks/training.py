@@ -304,7 +304,7 @@ def measure_apart(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_child(case: dict[str, Any]) -> None:
-    end_with_parent()
+    end_with_parent(os.getppid())
     processes = case["variant"].get("processes", 1)
     figures = spawn(measure, (case,), processes) if processes > 1 else measure(case)
     print(json.dumps(figures))

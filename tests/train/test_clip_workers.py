@@ -79,6 +79,11 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+def test_a_worker_that_comes_after_its_parent_died_ends_at_once() -> None:
+    code = "from kouji.train.orphans import end_with_parent; end_with_parent(2**22)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGTERM
+
+
 def _children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
 

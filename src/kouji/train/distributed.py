@@ -198,7 +198,10 @@ def spawn(target: Callable[..., Any], args: tuple[Any, ...], num_processes: int)
     """
     with tempfile.TemporaryDirectory() as folder, _free_port() as port:
         context = start_processes(  # type: ignore[no-untyped-call]
-            _enter, (num_processes, port, folder, target, args), num_processes, join=False
+            _enter,
+            (os.getpid(), num_processes, port, folder, target, args),
+            num_processes,
+            join=False,
         )
         if context is None:  # only with join=True
             raise TrainingError("processes did not start")
@@ -272,6 +275,7 @@ def _raise_killed(exit_codes: Sequence[int | None]) -> None:
 
 def _enter(
     rank: int,
+    parent: int,
     size: int,
     port: int,
     folder: str,
@@ -280,7 +284,7 @@ def _enter(
 ) -> None:
     """Set what torchrun would set, in the child only, and leave the outcome in `folder`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()  # torch asks for SIGINT, which these processes ignore
+    end_with_parent(parent)  # torch asks for SIGINT, which these processes ignore
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
