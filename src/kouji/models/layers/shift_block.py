@@ -21,9 +21,9 @@ def gather_taps(x: Tensor, dilation: int) -> Tensor:
     x:       (batch, frames, channels)
     returns: (batch, frames, 3 * channels), order past, present, future
     """
-    # One padded copy and no question about the length: an exported graph then takes any.
-    padded = nn.functional.pad(x, (0, 0, dilation, dilation))
-    past, future = padded[:, : x.shape[1]], padded[:, 2 * dilation :]
+    # Padded, without a question about the length: an exported graph then takes any.
+    past = nn.functional.pad(x, (0, 0, dilation, 0))[:, : x.shape[1]]
+    future = nn.functional.pad(x, (0, 0, 0, dilation))[:, dilation:]
     return torch.cat([past, x, future], dim=2)
 
 
