@@ -50,7 +50,8 @@ ARROWS["live_source"] = {"errors"}
 ARROWS["live_stretches"] = {*ARROWS["speaking"], "speaking"}
 ARROWS["live_speech"] = {*ARROWS["live_stretches"], "live_source", "live_stretches"}
 ARROWS["classification"] = set()
-ARROWS["classifying"] = {"types", "errors", "config", "audio", "models", "engine", "classification"}
+ARROWS["listening"] = {"types", "errors", "models", "engine", "classification"}
+ARROWS["classifying"] = {*ARROWS["listening"], "config", "audio", "listening"}
 ARROWS["graphs"] = {"types", "errors", "config", "audio", "text", "voices", "models"}
 ARROWS["conditionings"] = {"errors", "voices", "models"}
 ARROWS["api"] = {*ARROWS["live_speech"], "live_speech", "conditionings"}
@@ -60,7 +61,7 @@ ARROWS["evaluate"] = {*ARROWS["api"], "train", "api", "machine"}
 ARROWS["evaluate"] |= {"classification", "classifying"}
 ARROWS["train"].add("classification")
 ARROWS["serve"] = {*ARROWS["jobs"], "jobs", "machine", "compatibility", "doctor", "train"}
-ARROWS["serve"] |= {"verification", "classification", "classifying"}
+ARROWS["serve"] |= {"verification", "classification", "listening", "classifying"}
 ARROWS["cli"] = set(ARROWS) - {"cli"}
 
 # Doors: conveniences that open a later room when they are called, never when imported.

@@ -23,7 +23,7 @@ from tiny_classifier import LABELS, RATE, make_tiny_classifier
 import kouji
 from kouji.api import TTS
 from kouji.classification import Classification, HeardWindow
-from kouji.classifying import HearOptions, SoundClassifier, load_classifier
+from kouji.classifying import SoundClassifier, load_classifier
 from kouji.config import Settings
 from kouji.engine.engine import Engine
 from kouji.engine.settings import EngineSettings
@@ -39,6 +39,7 @@ from kouji.errors import (
     UnreadableAudio,
     UsageError,
 )
+from kouji.listening import HearOptions
 from kouji.types import Audio, Samples
 from kouji.voices.sample import sample_voice
 

@@ -132,7 +132,7 @@ def find_sounds(sources: Sequence[str]) -> list[Path]:
 def _files(
     classifier: SoundClassifier, files: Sequence[Path], hop: float | None, form: _Form
 ) -> int:
-    from kouji.classifying import HearOptions
+    from kouji.listening import HearOptions
 
     num_failed = 0
     classifier.hop_samples(hop)  # a wrong one is wrong use, not every file's fault
@@ -151,8 +151,8 @@ def _files(
 
 def _stream(classifier: SoundClassifier, raw: Any, hop: float | None, form: _Form) -> int:
     """Standard input: window by window as it comes, or a file that was sent through it."""
-    from kouji.classifying import HearOptions
     from kouji.cli.sound_stream import SoundStream, open_stream
+    from kouji.listening import HearOptions
 
     came = open_stream(sys.stdin.buffer, raw)
     options = HearOptions(hop)

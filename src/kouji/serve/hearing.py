@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from kouji.audio.load import AudioTooLong, load_audio, read_blocks
+from kouji.audio.load import AudioTooLong, load_audio
 from kouji.errors import (
     AudioError,
     Cancelled,
@@ -35,7 +35,8 @@ from kouji.types import Audio
 
 if TYPE_CHECKING:
     from kouji.classification import Classification, HeardWindow
-    from kouji.classifying import HearOptions, Listening, SoundClassifier
+    from kouji.classifying import SoundClassifier
+    from kouji.listening import HearOptions, Listening
     from kouji.serve.caller import Caller
     from kouji.serve.gate import Seat
     from kouji.serve.metrics import Metrics
@@ -168,7 +169,7 @@ class Hearing:
 def _options(
     hop_seconds: float, caller: Caller, deadline_seconds: float, max_seconds: float
 ) -> HearOptions:
-    from kouji.classifying import HearOptions
+    from kouji.listening import HearOptions
 
     return HearOptions(
         hop_seconds=hop_seconds,
@@ -186,10 +187,9 @@ def _listening(
     So those at work never fill its queue, and it turns nobody away whom the gate let in. Four at a
     time were 5 % faster at most where nobody else was there (median of five, two cores).
     """
-    from kouji.classifying import WINDOWS_A_REQUEST, Listening
+    from kouji.listening import WINDOWS_A_REQUEST
 
-    blocks = read_blocks(sound, classifier.config.sample_rate, max_seconds=options.max_seconds)
-    return Listening(classifier, blocks, options, WINDOWS_A_REQUEST)
+    return classifier.listen(sound, options, windows_in_flight=WINDOWS_A_REQUEST)
 
 
 class Listener:
