@@ -19,8 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from kouji.train.blocks import find_blocks
 
-# On a CPU, of forward and backward: all blocks recomputed save 86 to 95 % of the activations for
-# 38 % (float32) to 51 % (bfloat16) more time; two of three save 55 to 63 % for 25 to 37 %.
+# Two blocks of three: what that saves and what it takes is in docs/training.md ("What it costs").
 _KEEP_EVERY = 3
 
 
