@@ -42,7 +42,7 @@ def train(
     data: Annotated[Path, typer.Argument(help="Folder of labelled sounds, or a prepared store.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")],
     architecture: Annotated[
-        str | None, typer.Option(help="two-conv, resnet18 or convnext; resnet18 if not said.")
+        str | None, typer.Option(help="two-conv, resnet18, convnext or tdnn; resnet18 if not said.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Times through the data.")] = None,
     folds: Annotated[

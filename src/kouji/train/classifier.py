@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kouji.errors import ConfigError, DataError, ModelError
-from kouji.models.classifier import SHIPPED_NAME
+from kouji.models.classifier import PHONES_NAME, SHIPPED_NAME
 from kouji.models.classifier.config import ClassifierConfig
 from kouji.models.classifier.model import SoundModel
-from kouji.models.classifier.weights import SHIPPED, WEIGHTS_FILE, load_classifier
+from kouji.models.classifier.weights import PHONES, SHIPPED, WEIGHTS_FILE, load_classifier
 from kouji.train.checkpoint import start_from
 from kouji.train.classifier_data import ClassifierData
 from kouji.train.confusion import Confusion
@@ -137,11 +137,11 @@ class Classifier:
         return model
 
     def start_from(self, model: nn.Module, source: str) -> str:
-        """Take over the weights of a run, a checkpoint, a classifier's folder or a file, or esc10.
+        """Take over the weights of a run, a checkpoint, a classifier's folder or file, or shipped.
 
         The last layer begins anew unless the labels are the same ones in the same order.
         """
-        path = SHIPPED if source == SHIPPED_NAME else Path(source)
+        path = {SHIPPED_NAME: SHIPPED, PHONES_NAME: PHONES}.get(source, Path(source))
         if path.name != WEIGHTS_FILE and not path.is_dir():
             return start_from(model, source)  # bare tensors, which say nothing of labels
         found = load_classifier(path if path.is_dir() else path.parent)

@@ -25,6 +25,7 @@ RECIPES = {
     "mini-sharpen": "kouji.train.mini_sharpen:MiniSharpen",
     "recogniser": "kouji.train.recogniser:RecogniserRecipe",
     "classifier": "kouji.train.classifier:Classifier",
+    "phones": "kouji.train.phones:PhoneStart",
 }
 
 

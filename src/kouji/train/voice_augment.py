@@ -82,7 +82,7 @@ def change_speed(samples: Tensor, chances: Tensor, change: VoiceChange) -> Tenso
     """
     if change.speed == 0:
         return samples
-    factor = torch.exp((2 * _draw(chances, _SPEED) - 1) * change.speed)
+    factor = speed_factor(chances, change)
     steps = torch.arange(samples.shape[1], device=samples.device)
     places = steps * factor[:, None]
     before, start, end, after = (_at(samples, places.floor().long() + k) for k in (-1, 0, 1, 2))
@@ -90,6 +90,11 @@ def change_speed(samples: Tensor, chances: Tensor, change: VoiceChange) -> Tenso
     bent = 3 * (start - end) + after - before
     bow = 2 * before - 5 * start + 4 * end - after
     return start + 0.5 * part * (end - before + part * (bow + part * bent))
+
+
+def speed_factor(chances: Tensor, change: VoiceChange) -> Tensor:
+    """(batch,) how many times as fast `change_speed` plays each crop."""
+    return torch.exp((2 * _draw(chances, _SPEED) - 1) * change.speed)
 
 
 def _at(samples: Tensor, places: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The three networks: shapes, any number of frames, rows apart, what makes them what they are."""
+"""The four networks: shapes, any number of frames, rows apart, what makes them what they are."""
 
 from __future__ import annotations
 
@@ -63,8 +63,9 @@ def test_resnet_is_resnet_18() -> None:
     assert len(weighted) - len(shortcuts) == 18
 
 
-def test_convnext_fits_into_six_megabytes() -> None:
-    count = sum(p.numel() for p in make_network(config("convnext")).parameters())
+@pytest.mark.parametrize("architecture", ["convnext", "tdnn"])
+def test_the_small_ones_fit_into_six_megabytes(architecture: str) -> None:
+    count = sum(p.numel() for p in make_network(config(architecture)).parameters())
     assert 2 * count < 6e6
 
 

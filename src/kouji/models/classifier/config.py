@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from kouji.audio.features import MelConfig
 from kouji.errors import ConfigError
 
-Architecture = Literal["two-conv", "resnet18", "convnext"]
+Architecture = Literal["two-conv", "resnet18", "convnext", "tdnn"]
 ARCHITECTURES: tuple[str, ...] = get_args(Architecture)
 
 
@@ -20,8 +20,8 @@ class ClassifierConfig:
     """Shapes of one classifier.
 
     labels:         what it tells apart, in the order of its outputs
-    architecture:   two-conv (a baseline), resnet18 (He et al. 2016, one input channel) or
-                    convnext (after Liu et al. 2022, small)
+    architecture:   two-conv (a baseline), resnet18 (He et al. 2016, one input channel),
+                    convnext (after Liu et al. 2022, small) or tdnn (for words)
     width:          channels of the first stage; 0: the architecture's own
     sample_rate:    samples are resampled to it
     window_seconds: the network hears so much at once; longer sound is heard in windows

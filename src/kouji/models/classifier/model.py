@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from kouji.models.classifier.config import ClassifierConfig
 from kouji.models.classifier.convnext import ConvNext
 from kouji.models.classifier.features import LogMel
 from kouji.models.classifier.resnet import ResNet18
+from kouji.models.classifier.tdnn import Tdnn
 from kouji.models.classifier.two_conv import TwoConv
 
-_NETWORKS: dict[str, type[TwoConv] | type[ResNet18] | type[ConvNext]] = {
+_NETWORKS: dict[str, Callable[[ClassifierConfig], nn.Module]] = {
     "two-conv": TwoConv,
     "resnet18": ResNet18,
     "convnext": ConvNext,
+    "tdnn": Tdnn,
 }
 
 

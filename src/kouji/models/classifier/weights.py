@@ -20,8 +20,10 @@ from kouji.models.classifier.config import ClassifierConfig
 from kouji.models.classifier.model import SoundModel
 
 SHIPPED = Path(__file__).parent / "weights"  # ESC-10
+PHONES = SHIPPED / "phones"  # what classifiers of words start from
 CONFIG_FILE, WEIGHTS_FILE = "classifier.json", "classifier.safetensors"
 FORMAT = "kouji-classifier-1"
+_RECIPES = ("classifier", "phones")  # of training, whose checkpoints hold one
 _CHECKPOINT_STATE = "state.json"
 _CHECKPOINT_WEIGHTS = ("ema.safetensors", "model.safetensors")  # averaged ones where kept
 
@@ -75,10 +77,10 @@ def _load_own(folder: Path) -> LoadedClassifier:
 def _load_checkpoint(folder: Path) -> LoadedClassifier:
     """A checkpoint as training writes it: `state.json` names recipe, config and hashes."""
     state = _read_json(folder / _CHECKPOINT_STATE)
-    if state.get("recipe") != "classifier" or "classifier" not in (state.get("config") or {}):
+    if state.get("recipe") not in _RECIPES or "classifier" not in (state.get("config") or {}):
         raise ModelError(
             "a checkpoint of something else", seen=f"{folder}: {state.get('recipe')!r}",
-            allowed="of the recipe classifier",
+            allowed=f"of the recipe {' or '.join(_RECIPES)}",
         )  # fmt: skip
     hashes = state.get("files") or {}
     file = next((name for name in _CHECKPOINT_WEIGHTS if name in hashes), _CHECKPOINT_WEIGHTS[-1])
