@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from made_sounds import MODEL, make_sounds
 
 from kouji.errors import ConfigError, TrainingError
-from kouji.train import cross_validation
+from kouji.train import cross_validation, loop
 from kouji.train.cross_validation import cross_validate, plan_runs
+from kouji.train.recipes import parse_recipe
 
 FOLDS = ("1", "2")
 
@@ -69,6 +71,30 @@ def test_another_recipe_begins_anew(document: dict[str, Any], tmp_path: Path) ->
     again = cross_validate(document, tmp_path / "out", folds=FOLDS[:1])
     assert not (Path(again.runs[0].folder) / "left-over").exists()
     assert json.loads(Path(again.runs[0].folder, "report.json").read_text("utf-8"))["step"] == 1
+
+
+@pytest.mark.parametrize("every", [0, 2])
+def test_a_run_that_was_not_measured_at_its_end_is_measured(
+    document: dict[str, Any], tmp_path: Path, every: int
+) -> None:
+    """Never, or two steps of three before: neither is trained again nor taken as it is."""
+    document["run"]["steps"] = 3
+    expected = cross_validate(document, tmp_path / "whole", folds=FOLDS[:1]).runs[0]
+    planned = plan_runs(document, tmp_path / "out", FOLDS[:1], (0,), 1)[0]
+    planned.folder.mkdir(parents=True)
+    planned.recipe_file.write_text(json.dumps(planned.document), encoding="utf-8")
+    recipe, settings = parse_recipe(planned.document, "the recipe")
+    loop.run(recipe, replace(settings, evaluate_every=every))
+    before = json.loads((planned.folder / "report.json").read_text("utf-8"))
+    assert (before["status"], before["evaluated_step"]) == ("finished", every or None)
+    assert (before["classes"] is None) == (every == 0)
+    (planned.folder / "still-here").touch()
+
+    found = cross_validate(document, tmp_path / "out", folds=FOLDS[:1]).runs[0]
+    assert (planned.folder / "still-here").exists()
+    assert found.confusion.counts.tolist() == expected.confusion.counts.tolist()
+    report = json.loads((planned.folder / "report.json").read_text("utf-8"))
+    assert (report["step"], report["evaluated_step"]) == (3, 3)
 
 
 def test_processes_find_the_same(document: dict[str, Any], tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def run_fold(planned: FoldRun) -> str:
     recipe, settings = _parse(planned.document)
     if planned.threads and not settings.threads:
         settings = replace(settings, threads=planned.threads)
-    return run(recipe, settings).status
+    return run(recipe, settings, is_end_measured=True).status
 
 
 def _taken(planned: FoldRun) -> Any:
@@ -252,13 +252,16 @@ def _taken(planned: FoldRun) -> Any:
 
 
 def _is_done(planned: FoldRun) -> bool:
-    """Whether the run ended, by the same recipe, and was measured."""
+    """Whether the run ended, by the same recipe, and was measured at its end."""
+    from kouji.train.loop import ENDED
+
     try:
         report = json.loads((planned.folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    is_ended = report.get("status") in ("finished", "stopped early")
-    return is_ended and bool(report.get("classes")) and _taken(planned) == planned.document
+    step = report.get("step")
+    is_measured = bool(report.get("classes")) and report.get("evaluated_step", step) == step
+    return report.get("status") in ENDED and is_measured and _taken(planned) == planned.document
 
 
 def _figures(planned: FoldRun) -> FoldFigures:

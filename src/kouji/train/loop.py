@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from kouji.train.settings import DEFAULT_STEPS, RunSettings
 from kouji.train.stepper import Stepper
 from kouji.train.stopping import Stop, caught_signals
 
+ENDED = ("finished", "stopped early")
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -52,8 +55,10 @@ class RunResult:
     signal: int | None = None
 
 
-def run(recipe: Recipe, settings: RunSettings) -> RunResult:
+def run(recipe: Recipe, settings: RunSettings, *, is_end_measured: bool = False) -> RunResult:
     """Train for `steps` or `epochs`, going on from the last checkpoint in `settings.out` if any.
+
+    is_end_measured: evaluate at the end, also of a run that ended before, unless that was done
 
     Collective: under torchrun every process calls it; without torchrun `devices` processes are
     started here (the recipe must then pickle). Raises TrainingError when the run has to
@@ -61,7 +66,8 @@ def run(recipe: Recipe, settings: RunSettings) -> RunResult:
     for settings this machine or recipe cannot follow.
     """
     if settings.devices > 1 and not is_launched():
-        result = spawn(run, (recipe, settings), settings.devices)
+        own = partial(run, is_end_measured=is_end_measured)
+        result = spawn(own, (recipe, settings), settings.devices)
         assert isinstance(result, RunResult)
         return result
     if settings.threads:
@@ -69,7 +75,7 @@ def run(recipe: Recipe, settings: RunSettings) -> RunResult:
     world = join(settings.device)
     try:
         with caught_signals() as stop:
-            return _Run(recipe, settings, world).train(stop)
+            return _Run(recipe, settings, world).train(stop, is_end_measured)
     except OSError as error:
         raise TrainingError(
             "a file of the run cannot be used",
@@ -98,6 +104,7 @@ class _Run:
         self.guard, self.ledger = LossGuard(settings), Ledger()
         self.step, self.trained_seconds = 0, 0.0
         self.best = Best()
+        self.evaluated_step: int | None = None
         self.saved: Path | None = None
         self.position = Position()
         self.stepper = self._build()
@@ -163,6 +170,7 @@ class _Run:
         self.stepper.restore(snapshot, str(path))
         self.step, self.saved = state["step"], path
         self.best = Best(state["best"], state.get("stale_evaluations", 0))
+        self.evaluated_step = state.get("evaluated_step")
         restore = hook(self.recipe, "restore")
         if restore and state.get("recipe_state") is not None:
             restore(state["recipe_state"])
@@ -179,7 +187,7 @@ class _Run:
 
     # --- the loop
 
-    def train(self, stop: Stop) -> RunResult:
+    def train(self, stop: Stop, is_end_measured: bool = False) -> RunResult:
         """Take all remaining steps; always leaves the loader and monitor closed."""
         world, passes = self.world, self.settings.accumulate
         parts = [world.rank + world.size * number for number in range(passes)]
@@ -189,7 +197,10 @@ class _Run:
         self.ledger.begin()
         self._started = self._last_save = time.monotonic()
         try:
-            return self._end(self._take_steps(loader, stop), stop)
+            status = self._take_steps(loader, stop)
+            if is_end_measured and status in ENDED and self.evaluated_step != self.step:
+                self._evaluate()
+            return self._end(status, stop)
         finally:
             loader.close()
             self.monitor.close()
@@ -244,7 +255,13 @@ class _Run:
         own = hook(self.recipe, "report")
         if own is None or not self.world.is_main:
             return
-        facts = {"status": status, "step": self.step, "best": self.best.figure, **own()}
+        facts = {
+            "status": status,
+            "step": self.step,
+            "evaluated_step": self.evaluated_step,
+            "best": self.best.figure,
+            **own(),
+        }
         text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
         (Path(self.settings.out) / "report.json").write_text(text, encoding="utf-8")
         for line in facts.get("summary", []):
@@ -333,6 +350,7 @@ class _Run:
             if self.world.is_main:
                 own = self.evaluator.figures(model, self.step)
         figures: dict[str, float] = self.world.gather(own)[0]
+        self.evaluated_step = self.step
         self.monitor.scalars(self.step, figures, kind="valid")
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.monitor.say(f"step {self.step} valid: {shown}")
@@ -384,6 +402,7 @@ class _Run:
             },
             "best": self.best.figure,
             "stale_evaluations": self.best.stale_evaluations,
+            "evaluated_step": self.evaluated_step,
             "recipe_state": own_state() if own_state else None,
             "trained_seconds": self.trained_seconds,
             "torch": torch.__version__,
