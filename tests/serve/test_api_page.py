@@ -42,7 +42,19 @@ def test_the_python_of_the_page_runs(
     printed = capsys.readouterr().out
     assert "seconds" in printed
     assert printed.count(" 200 ") == 3
+    assert "finished 2 of 2" in printed
     assert (tmp_path / "out.mp3").stat().st_size > 1000
+    assert (tmp_path / "joined.mp3").stat().st_size > 1000
+
+
+def test_every_route_is_on_the_page(root_dir: Path, live: Live) -> None:
+    """Or, those for the operator, on the page of the server."""
+    pages = [(root_dir / "docs" / name).read_text("utf-8") for name in ("api.md", "server.md")]
+    told = "".join(pages)
+    with live.client() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    missing = [path for path in paths if path.rstrip("/") not in told]
+    assert not missing
 
 
 def test_every_field_and_message_is_on_the_page(root_dir: Path) -> None:

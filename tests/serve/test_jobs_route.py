@@ -146,3 +146,23 @@ def test_jobs_belong_to_their_key(serve: Callable[[Settings], Live], settings: S
         assert three.get("/v1/jobs").status_code == 403
     with live.client() as nobody:
         assert nobody.get("/v1/jobs").status_code == 401
+
+
+def test_the_operators_jobs_are_nobody_elses(
+    serve: Callable[[Settings], Live], settings: Settings
+) -> None:
+    """Their subtitles hold the whole text."""
+    from kouji.serve.keys import KeyRing
+
+    live = serve(replace(settings, studio=False))
+    with live.client() as client:  # as from the command line, or before there were keys
+        job_id = hand_in(client)["id"]
+        assert watch(client, job_id)[-1]["state"] == "finished"
+    ring = KeyRing(settings.home)
+    key, admin = (ring.add(scope, scopes=(scope,))[1] for scope in ("jobs", "admin"))
+    with live.client(headers={"Authorization": f"Bearer {key}"}) as client:
+        assert client.get("/v1/jobs").json()["data"] == []
+        for path in ("", "/events", "/result", "/result/srt", "/result/audio"):
+            assert client.get(f"/v1/jobs/{job_id}{path}").status_code == 404
+    with live.client(headers={"Authorization": f"Bearer {admin}"}) as client:
+        assert client.get(f"/v1/jobs/{job_id}/result/srt").status_code == 200

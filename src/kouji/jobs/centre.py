@@ -68,7 +68,7 @@ class JobCentre:
 
         name:     of the file; its suffix says how it is read, unless the options do
         content:  its bytes
-        owner:    the id of a key; empty: everybody on this machine
+        owner:    the id of a key; empty: the operator, and whoever needs no key
         is_begun: False leaves it waiting for a `resume`, here or in another process
         returns:  the new job, or the unfinished job of this very file, options and owner, which
                   then goes on
@@ -180,7 +180,7 @@ class JobCentre:
     # --- looking
 
     def list(self, owner: str | None = None) -> list[JobInfo]:
-        """The newest first. owner: shows its own and everybody's jobs; None shows all."""
+        """The newest first. owner: shows its own jobs alone; None shows all."""
         return [self._info(row) for row in self._ledger.all() if _may_see(row, owner)]
 
     def get(self, job_id: str, owner: str | None = None) -> JobInfo:
@@ -374,7 +374,7 @@ class JobCentre:
 
 
 def _may_see(row: Row, owner: str | None) -> bool:
-    return owner is None or row.owner in ("", owner)
+    return owner is None or row.owner == owner
 
 
 def _key(lines: list[JobLine], options: JobOptions, owner: str) -> str:

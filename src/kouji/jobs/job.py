@@ -89,7 +89,7 @@ class JobInfo:
     """How a job stands at one moment.
 
     name:    of the file it was read from
-    owner:   id of the key it belongs to; empty: everybody on this machine
+    owner:   id of the key it belongs to; empty: the operator, and whoever needs no key
     num_done, num_failed: lines; what is left is `num_lines` less both
     eta_seconds: until the last line is spoken; None while nobody knows
     created, updated: ISO 8601, UTC
