@@ -41,7 +41,7 @@ from kouji.types import Audio, Samples
 
 SILENCE = 0  # its class
 _IGNORED = -100  # the silence that fills a window teaches nothing
-_SHORTEST_SHARE = 0.25  # of a window, that is sound
+_SHORTEST_SHARE = 0.15  # of a window, that is sound
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ STACKED = 2  # frames that enter together
 _HIDDEN_SHARE = 1.25  # of the width, inside a block
 _HEADS = 8  # of the attention, each for its own channels
 # In the unit of `LogMel`, 20 dB, the loudest point being 2.
-_FLOOR = -0.75  # 55 dB below it: what recordings hide there differs, and says nothing of words
-_SPEECH = 0.25  # frames that come so near to it tell the colour of the microphone
-_PRIOR_STEPS = 10.0
+FLOOR = -0.75  # 55 dB below it: what recordings hide there differs, and says nothing of words
+_MIDDLE = 0.5  # about the mean of speech
 
 
 class Tdnn(nn.Module):
@@ -60,26 +59,10 @@ class Tdnn(nn.Module):
 
     def hidden(self, mel: Tensor) -> Tensor:
         """(batch, steps, width): what is heard at each pair of frames."""
-        x = level(mel[:, 0].transpose(1, 2).float()).to(mel.dtype)
-        x = nn.functional.pad(x, (0, 0, 0, x.shape[1] % STACKED), value=-1.0)
+        x = mel[:, 0].transpose(1, 2).clamp(min=FLOOR) - _MIDDLE
+        x = nn.functional.pad(x, (0, 0, 0, x.shape[1] % STACKED), value=FLOOR - _MIDDLE)
         x = self.enter(x.reshape(x.shape[0], -1, STACKED * x.shape[2]))
         mask = torch.ones_like(x[..., :1])
         for block in self.blocks:
             x = block(self.dropout(x), mask)
         return self.norm(x)  # type: ignore[no-any-return]
-
-
-def level(mel: Tensor) -> Tensor:
-    """Take the colour of microphone and room out: the mean of each band over the loud frames.
-
-    As if half a second without colour had been heard besides, since a short word has one of its
-    own. mel: (batch, frames, mels) of `LogMel`; returns the same shape, float32
-    """
-    mel = mel.clamp(min=_FLOOR)
-    loudness = mel.amax(dim=2, keepdim=True)
-    weight = torch.sigmoid(8 * (loudness - _SPEECH))
-    total = weight.sum(dim=1, keepdim=True)
-    sums = (weight * mel).sum(dim=1, keepdim=True)
-    overall = sums.mean(dim=2, keepdim=True) / total
-    prior = STACKED * _PRIOR_STEPS
-    return mel - (sums + prior * overall) / (total + prior)
