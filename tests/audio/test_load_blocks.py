@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from kouji.audio.completeness import mp3_seconds
+from kouji.audio.encode import encode_bytes
 from kouji.audio.load import AudioTooLong, NoSound, load_audio, mono_piece, read_blocks
 from kouji.errors import AudioError, UnreadableAudio
 from kouji.types import Audio
@@ -46,6 +48,36 @@ def test_what_loading_refuses_is_refused(path: Path, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UnreadableAudio, match=r"a\.flac"):
         list(read_blocks(path, 8000))
+
+
+def _encoded(num_samples: int, form: str, rate: int) -> bytes:
+    noise = np.random.default_rng(0).normal(0, 0.1, num_samples).astype(np.float32)
+    return encode_bytes(Audio(noise, rate), form, None)
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
+@pytest.mark.parametrize("form", ["mp3", "aac"])
+def test_too_long_a_sound_gives_no_block_though_its_header_tells_no_length(
+    form: str, rate: int
+) -> None:
+    recording = _encoded(4 * rate, form, rate)
+    whole = np.concatenate(list(read_blocks(recording, rate)))
+    seconds = len(whole) / rate
+    allowed = list(read_blocks(recording, rate, max_seconds=seconds))
+    np.testing.assert_array_equal(np.concatenate(allowed), whole)
+    for most in (seconds - 1 / rate, 2.0, 0.001):
+        with pytest.raises(AudioTooLong, match="too long"):
+            next(read_blocks(recording, rate, max_seconds=most))
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000])
+@pytest.mark.parametrize("behind", [b"", b"TAG" + bytes(125), b"\xff\xfb" + bytes(300)])
+def test_the_frames_of_an_mp3_tell_how_long_it_is_at_most(rate: int, behind: bytes) -> None:
+    """Never less than is decoded, and little more: so few sounds are decoded twice."""
+    recording = _encoded(5 * rate + 17, "mp3", rate)
+    num_samples = len(load_audio(recording).samples)
+    most = mp3_seconds(io.BytesIO(recording + behind), len(recording + behind))
+    assert num_samples / rate <= most < num_samples / rate + 1.0
 
 
 def test_a_file_left_half_read_is_closed(path: Path) -> None:

@@ -327,6 +327,30 @@ def test_seconds_of_a_sound(serve: Callable[[Settings], Live], settings: Setting
         assert live.service.gate.num_inside == 0
 
 
+def mp3(num_samples: int, rate: int = 16_000) -> bytes:
+    noise = np.random.default_rng(0).normal(0, 0.1, num_samples).astype(np.float32)
+    return encode_bytes(Audio(noise, rate), "mp3", None)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_too_long_a_sound_without_a_length_is_refused_before_any_window_is_heard(
+    serve: Callable[[Settings], Live], settings: Settings, stream: bool
+) -> None:
+    """An MP3 says nothing of its length; the answer is an error then, and no stream of events."""
+    live = serve(replace(settings, max_classify_seconds=3.0))
+    with live.client() as client:
+        assert post(client, mp3(48_000), stream=stream, hop_seconds=0.1).status_code == 200
+        heard = figure(client, "kouji_classifier_batch_rows_sum")
+        assert heard == 21
+        for num_samples in (48_001, 480_000):
+            answer = post(client, mp3(num_samples), stream=stream, hop_seconds=0.1)
+            status, code, message = error_of(answer)
+            assert (status, code) == (413, "too_large")
+            assert "too long" in message
+        assert figure(client, "kouji_classifier_batch_rows_sum") == heard
+        assert live.service.gate.num_inside == 0
+
+
 def test_bytes_of_a_body(serve: Callable[[Settings], Live], settings: Settings) -> None:
     sound = wav(0.5)
     with httpx.Client() as any_client:
@@ -345,8 +369,9 @@ def test_windows_of_a_sound(client: httpx.Client, monkeypatch: pytest.MonkeyPatc
     assert (status, code) == (413, "too_large")
     assert "too many windows with hop_seconds 0.25" in message
     assert "2 s" in message
+    assert error_of(post(client, mp3(32_001), hop_seconds=0.25))[:2] == (413, "too_large")
     assert figure(client, "kouji_classifier_batch_rows_sum") == 5
-    assert figure(client, "kouji_classifications_total", result="refused") == 1
+    assert figure(client, "kouji_classifications_total", result="refused") == 2
 
 
 def test_beyond_seats_and_queue_a_caller_is_told_when_to_come_again(

@@ -1,7 +1,8 @@
 """Find files that break off, by the sizes their own headers promise.
 
 Decoders hide this: most quietly return what is left. Knows the layout of the containers that state
-their size, down to page and frame headers. Does not decode a single sample.
+their size, down to page and frame headers, and so how long an MP3 lasts at most. Does not decode a
+single sample.
 """
 
 from __future__ import annotations
@@ -143,6 +144,32 @@ def mpeg_frame_bytes(header: bytes) -> int:
         return (12 * bit_rate // rate + padding) * 4
     slots = 72 if layer == 3 and version != 3 else 144
     return slots * bit_rate // rate + padding
+
+
+def mpeg_frame_seconds(header: bytes) -> float:
+    """Duration of the MPEG audio frame that begins with these 4 bytes."""
+    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
+    num_samples = 384 if layer == 1 else 576 if layer == 3 and version != 3 else 1152
+    return num_samples / _RATES_HZ[version][header[2] >> 2 & 3]
+
+
+_LONGEST_SECONDS_A_BYTE = 8 / 8000  # no frame has fewer than 8 kbit/s
+
+
+def mp3_seconds(file: BinaryIO, num_bytes: int) -> float:
+    """How long an MP3 lasts at most, by the headers of its frames; decoders cut off padding.
+
+    Bytes that no frame begins with (tags, damage) count as if they were the longest frames.
+    """
+    position, seconds = id3_bytes(file), 0.0
+    for _ in range(MAX_STEPS):
+        header = _read_at(file, position, 4)
+        num_frame_bytes = mpeg_frame_bytes(header)
+        if num_frame_bytes < 4 or position + num_frame_bytes > num_bytes:
+            break
+        seconds += mpeg_frame_seconds(header)
+        position += num_frame_bytes
+    return seconds + max(0, num_bytes - position) * _LONGEST_SECONDS_A_BYTE
 
 
 def adts_frame_bytes(header: bytes) -> int:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from kouji.audio.completeness import check_complete
+from kouji.audio.completeness import check_complete, mp3_seconds
 from kouji.audio.containers import identify
 from kouji.audio.decode import BLOCK_VALUES, MAX_CHANNELS, Decoding, open_decoding, to_float
 from kouji.audio.resample import MAX_RATE_HZ, MIN_RATE_HZ, Resampler, check_rate
@@ -101,7 +101,8 @@ def read_blocks(
 
     sample_rate: Hz wanted
     others:      as `load_audio`; file objects and bytes are held whole as they come
-    yields:      (samples,) float32, mono, checked
+    yields:      (samples,) float32, mono, checked; of a sound that is too long none, though a file
+                 that does not tell its length (MP3) is decoded once more to find out
     raises:      what `load_audio` raises, at the first block or at the damaged one
     """
     check_rate(sample_rate, "wanted sampling rate")
@@ -122,6 +123,10 @@ def read_blocks(
 
 def _resampled(file: BinaryIO, sample_rate: int, max_seconds: float) -> Iterator[Samples]:
     decoding, blocks = _open(file, max_seconds, math.inf)
+    if decoding.num_frames is None and _may_be_longer(file, max_seconds):
+        for _ in blocks:
+            pass
+        decoding, blocks = _open(file, max_seconds, math.inf)
     resampler = Resampler(decoding.sample_rate, sample_rate)
     num_samples = 0
     for block in blocks:
@@ -131,6 +136,19 @@ def _resampled(file: BinaryIO, sample_rate: int, max_seconds: float) -> Iterator
     ready = resampler.push(np.zeros(0, np.float32), last=True)
     _check_count(num_samples + len(ready), NoSound)
     yield ready
+
+
+def _may_be_longer(file: BinaryIO, max_seconds: float) -> bool:
+    """Whether a file that tells no length has to be decoded to know it; stays in its place."""
+    if math.isinf(max_seconds):
+        return False
+    place = file.tell()
+    if identify(file).name != "MP3":
+        seconds = math.inf
+    else:
+        seconds = mp3_seconds(file, file.seek(0, io.SEEK_END))
+    file.seek(place)
+    return seconds > max_seconds
 
 
 def _from_path(

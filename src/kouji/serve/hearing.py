@@ -146,8 +146,7 @@ class Hearing:
         classifier = self._choose(call.model)
         config = classifier.config
         hop_seconds = classifier.hop_samples(call.hop_seconds) / config.sample_rate
-        # Too many windows are too many seconds, so a file that says its length is refused before
-        # any is heard; one that does not (MP3) after as many as are allowed.
+        # Too many windows are too many seconds, and those are refused before any is heard.
         most_seconds = config.window_seconds + (MAX_WINDOWS - 1) * hop_seconds
         service.gate.check(caller.id)
         seat = await service.gate.enter(caller.id, settings.request_seconds)
