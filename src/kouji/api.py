@@ -188,7 +188,8 @@ class TTS:
 
         policy = self._settings.consent_policy
         require_for_file(policy, is_attested=consent is not None, consent=consent)
-        reference, report = prepare_reference(source, reference_rules(self._settings))
+        rules = reference_rules(self._settings)
+        reference, report = prepare_reference(source, rules, has_words=bool(transcript))
         voice = Voice.from_reference(
             reference,
             name=name,
@@ -419,7 +420,7 @@ class TTS:
             conditioning = self._conditionings.get(voice, model)
             release_team()
             mark = f"{mark_id(request):08x}" if watermark else "policy off"
-            self._audit(voice, "speak", watermark=mark)
+            self._audit(voice, "speak", watermark=mark, by=request.options.client)
             return Job(
                 Script(
                     request,

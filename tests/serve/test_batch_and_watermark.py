@@ -114,6 +114,20 @@ def test_audit_lines_are_for_admins(live: Live) -> None:
     assert (found["found"], found["audit"]) == (True, None)
 
 
+def test_the_audit_lines_tell_the_keys_that_asked(live: Live) -> None:
+    """The same words in the same voice carry the same number, whoever asks."""
+    ring = KeyRing(live.service.settings.home)
+    (ann, ann_key), (bob, bob_key) = (ring.add(name, ("speak",)) for name in ("ann", "bob"))
+    _, admin_key = ring.add("admin", ("admin",))
+    body = {"input": LONG, "response_format": "wav"}
+    for key in (ann_key, bob_key):
+        with live.client(headers={"Authorization": f"Bearer {key}"}) as client:
+            sound = client.post("/v1/audio/speech", json=body).content
+    with live.client(headers={"Authorization": f"Bearer {admin_key}"}) as client:
+        found = client.post("/v1/watermark/detect", files={"audio": sound}).json()
+    assert [line["by"] for line in found["audit"]] == [ann.id, bob.id]
+
+
 def test_a_very_long_recording_is_refused(speaker: httpx.Client) -> None:
     hour = Audio(np.zeros(8000 * 700, np.float32), 8000)
     answer = speaker.post("/v1/watermark/detect", files={"audio": encode_bytes(hour, "flac")})

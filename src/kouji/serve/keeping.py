@@ -72,7 +72,9 @@ class VoiceKeeper:
             self._consents.get(new.consent, caller)
         if number in self._voices.store:
             raise VoiceError(f"a voice named {name!r} exists already", cure="take another name")
-        reference, report = prepare_reference(new.recording, reference_rules(self._settings))
+        rules = reference_rules(self._settings)
+        has_words = bool(new.transcript)
+        reference, report = prepare_reference(new.recording, rules, has_words=has_words)
         voice = Voice.from_reference(
             reference,
             name=name,
@@ -89,7 +91,7 @@ class VoiceKeeper:
             voice, evidence = replace(voice, consent=consent), self._consents.recording(new.consent)
         self._voices.add(voice, consent_recording=evidence)
         try:
-            self._write_down("voice.add", voice)
+            self._write_down("voice.add", voice, caller)
         except VoiceError:
             self._voices.store.remove(voice.id)  # what is not written down is not kept
             raise
@@ -100,7 +102,7 @@ class VoiceKeeper:
         """Forget a voice of the caller's own, on disk and in memory; UnknownVoice."""
         voice = self._voices.remove(name, caller)
         self._forget(voice.content_hash)
-        self._write_down("voice.remove", voice)
+        self._write_down("voice.remove", voice, caller)
         return voice
 
     def take_back(self, number: str, caller: Caller, reason: str = "") -> list[Receipt]:
@@ -150,12 +152,11 @@ class VoiceKeeper:
             return None, None
         return attest(new.attestation, who=caller.name, owner=caller.id), None
 
-    def _write_down(self, event: str, voice: Voice) -> None:
+    def _write_down(self, event: str, voice: Voice, caller: Caller) -> None:
         consent = voice.consent.kind if voice.consent else "policy off"
+        facts = {"voice": voice.content_hash, "consent": consent, "by": caller.id}
         try:
-            audit.append(
-                self._settings.audit_file, event, voice=voice.content_hash, consent=consent
-            )
+            audit.append(self._settings.audit_file, event, **facts)
         except OSError as error:
             raise VoiceError(
                 "the audit line cannot be written", seen=error.strerror, cure="tell the operator"

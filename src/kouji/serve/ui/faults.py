@@ -44,7 +44,6 @@ FAULTS: tuple[tuple[str, str], ...] = (
     ("mini does not speak this language", "mini 不会说这种语言"),
     ("no such job", "没有这个任务"),
     ("this server has no jobs", "此服务器没有任务功能"),
-    ("this job is not yours", "这个任务不属于您"),
     ("this job has no such file yet", "这个任务还没有此文件"),
     ("this job is finished", "任务已经完成"),
     ("this job is over", "任务已经结束"),
