@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -16,9 +17,19 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+_EXAMPLES_LACK = "kouji,torch,onnx,soundfile,scipy"
+
+
 def run_example(name: str, *arguments: object) -> str:
     """What an example of `examples/` prints; it has numpy and onnxruntime. Raises if it fails."""
-    return run_script(EXAMPLES / name, *arguments, without="kouji,torch,onnx,soundfile,scipy")
+    return run_script(EXAMPLES / name, *arguments, without=_EXAMPLES_LACK)
+
+
+def refuse_by_example(name: str, *arguments: object) -> str:
+    """What an example says to the user when it fails, which it has to."""
+    done = _run(EXAMPLES / name, arguments, _EXAMPLES_LACK)
+    assert done.returncode == 1
+    return done.stderr
 
 
 def run_script(
@@ -29,9 +40,15 @@ def run_script(
     without: modules that cannot be imported, with commas
     folder:  where it runs
     """
-    command = [sys.executable, "-I", "-c", _RUN, without, str(path), *map(str, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=300, cwd=folder
-    )
+    done = _run(path, arguments, without, folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def _run(
+    path: Path, arguments: Sequence[object], without: str, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", "-c", _RUN, without, str(path), *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=300, cwd=folder
+    )
