@@ -37,8 +37,8 @@ class SpeakOptions:
     sampling:         how tokens are drawn, by families that have tokens
     guard:            watch for loops, omissions and silence and decode anew; None leaves it to
                       the operator
-    client:           who is asking, such as the id of a key: the engine is fair between clients, and
-                      the audit line names it
+    client:           who is asking, such as the id of a key; the engine is fair between clients,
+                      and the audit line names them
     deadline_seconds: the request fails when it is not done by then
     is_background:    nobody waits for it: whatever somebody waits for goes first
     is_exact:         the same bits each time, whatever else is spoken meanwhile; slower

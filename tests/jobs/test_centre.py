@@ -211,11 +211,17 @@ def test_events_tell_every_step_to_the_end(centre: JobCentre) -> None:
 
 
 def test_a_paused_job_goes_on_where_it_was(centre: JobCentre, speakers: ToySpeakers) -> None:
-    info = centre.submit("lines.csv", file_of(20))
-    next(one for one in centre.events(info.id) if one.num_done)
-    centre.pause(info.id)
+    info = centre.submit("lines.csv", file_of(20), is_begun=False)
+
+    def pause_in_the_midst() -> None:
+        if len(speakers.asked) == 5:
+            centre.pause(info.id)
+
+    speakers.on_line = pause_in_the_midst
+    centre.resume(info.id)
     paused = ended(centre, info)
     assert paused.state is JobState.PAUSED
+    assert 0 < paused.num_done < 20
     again = centre.submit("lines.csv", file_of(20))  # the same file is the same job
     assert again.id == info.id
     assert ended(centre, again).num_done == 20
