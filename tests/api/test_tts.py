@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_mini import make_tiny_checkpoint
 
 from kouji.api import TTS, SamplingWishes, SpeakOptions, SpeechRequest, load
@@ -30,6 +31,7 @@ from kouji.errors import (
 )
 from kouji.models.family import TextOptions
 from kouji.models.mini.family import MiniFamily
+from kouji.models.mini.voice import best_part
 from kouji.types import Audio, Speech
 from kouji.voices import Voice, VoiceStore, audit
 from kouji.voices.consent import attest
@@ -159,6 +161,18 @@ def test_a_bad_reference_is_refused_before_the_model_runs(
     with pytest.raises(ReferenceRefused) as caught:
         tiny_tts.enroll(Audio(np.zeros(48_000, np.float32), 24_000))
     assert caught.value.reason == "silent"
+
+
+def test_of_a_reference_kept_whole_with_its_words_the_best_part_is_heard(
+    tiny_family: MiniFamily,
+) -> None:
+    voice = _voice(0, seconds=15.0, transcript="All of it.")
+    part = best_part(voice.reference)
+    assert 3.0 <= part.duration <= 10.0
+    with tiny_family.hold(voice) as model:
+        heard = tiny_family.condition(voice, model)
+    assert torch.equal(heard, tiny_family.embed(part))
+    assert not torch.equal(heard, tiny_family.embed(voice.reference))
 
 
 def test_a_kept_voice_is_embedded_once(

@@ -179,6 +179,16 @@ def test_prepared_part(make_speech) -> None:
     assert report.best_start >= 1.8
 
 
+def test_what_has_words_is_kept_whole_up_to_30_seconds(make_speech) -> None:
+    pauses = ((0, 2), (5, 6), (9, 9.5), (13, 15))
+    audio, report = prepare_reference(make_speech(15.0, pauses=pauses), has_words=True)
+    assert report.best_start == pytest.approx(1.5, abs=0.1)
+    assert report.best_end == pytest.approx(13.5, abs=0.2)
+    assert audio.duration == pytest.approx(report.best_end - report.best_start, abs=1e-3)
+    cut, _ = prepare_reference(make_speech(30.5), has_words=True)
+    assert cut.duration <= 10.0, "no model goes on from so much; families refuse it with words"
+
+
 def test_best_part_avoids_clipping_and_takes_the_louder(make_speech) -> None:
     samples = make_speech(8.0, pauses=PAUSES).samples.copy()
     spans = [(0.5, 3.5), (4.2, 7.2)]

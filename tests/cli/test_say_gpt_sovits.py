@@ -70,7 +70,7 @@ def test_a_transcript_longer_than_what_was_kept_is_told(
 ) -> None:
     samples, rate = soundfile.read(recording)
     long = tmp_path / "long.wav"
-    soundfile.write(long, np.tile(samples, 4), rate)
+    soundfile.write(long, np.tile(samples, 7), rate)
     base = ["voice", "add", "anna", "--attest"]
     assert run([*base, str(long), "--transcript", "说得很长"]) == 0
     assert "of the recording were kept" in capfd.readouterr().err
@@ -80,6 +80,18 @@ def test_a_transcript_longer_than_what_was_kept_is_told(
     assert run(["voice", "remove", "anna"]) == 0
     assert run([*base, str(recording), "--transcript", "不长"]) == 0
     assert "were kept" not in capfd.readouterr().err
+
+
+def test_words_of_more_than_10_seconds_are_refused_when_the_voice_is_added(
+    tmp_path: Path, home_dir: Path, recording: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    samples, rate = soundfile.read(recording)
+    long, t2s = tmp_path / "long.wav", write_t2s(tmp_path / "anna-e15.ckpt", 7)
+    soundfile.write(long, np.tile(samples, 4), rate)
+    base = ["voice", "add", "anna", str(long), "--attest", "--model", "gpt-sovits"]
+    assert run([*base, "--t2s", str(t2s), "--transcript", "说得很长"]) == 1
+    assert "3 to 10 s" in capfd.readouterr().err
+    assert run([*base, "--t2s", str(t2s)]) == 0
 
 
 def test_wrong_files_are_told_when_the_voice_is_added(

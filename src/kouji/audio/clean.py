@@ -19,6 +19,7 @@ from kouji.audio.loudness import measure_loudness, normalise_loudness
 from kouji.audio.pitch import track_pitch
 from kouji.audio.quality import (
     bandwidth_hz,
+    choose_all_speech,
     choose_best_part,
     crop,
     estimate_snr_db,
@@ -31,6 +32,7 @@ from kouji.errors import ConfigError, ReferenceRefused
 from kouji.types import Audio
 
 PREPARED_RATE = 24000
+WHOLE_SECONDS = 30.0  # of a recording that stays with its words: the most a model goes on from
 SILENT_DB = -60.0  # a recording never louder than this holds nothing
 DENOISE_BELOW_DB = 20.0  # "auto" denoises below this SNR
 GOOD_SNR_DB = 15.0
@@ -104,15 +106,21 @@ class QualityReport:
     reasons: tuple[Reason, ...] = ()
 
 
-def check_reference(audio: Audio, rules: ReferenceRules | None = None) -> QualityReport:
-    """Measure a recording; bad quality is in the report, never an exception."""
+def check_reference(
+    audio: Audio, rules: ReferenceRules | None = None, *, has_words: bool = False
+) -> QualityReport:
+    """Measure a recording; bad quality is in the report, never an exception.
+
+    has_words: as `prepare_reference`
+    """
     rules = rules or ReferenceRules()
     samples = np.asarray(audio.samples, np.float32)
     is_finite = np.isfinite(samples)
     findings = []
     if not is_finite.all():
         findings.append(_not_finite(samples))
-    report = _measure(Audio(np.where(is_finite, samples, 0.0), audio.sample_rate), rules)
+    finite = Audio(np.where(is_finite, samples, 0.0), audio.sample_rate)
+    report = _measure(finite, rules, has_words=has_words)
     findings += _judge(report, rules)
     refusals = [finding for finding in findings if finding.refuses]
     others = [finding for finding in findings if not finding.refuses]
@@ -125,18 +133,24 @@ def check_reference(audio: Audio, rules: ReferenceRules | None = None) -> Qualit
 
 
 def prepare_reference(
-    source: Source, rules: ReferenceRules | None = None, *, array_rate: int | None = None
+    source: Source,
+    rules: ReferenceRules | None = None,
+    *,
+    array_rate: int | None = None,
+    has_words: bool = False,
 ) -> tuple[Audio, QualityReport]:
     """Load, judge and clean a reference.
 
     source:  whatever `load_audio` takes; array_rate: Hz, for arrays only
+    has_words: its transcript is known and is of all of it: up to `WHOLE_SECONDS` nothing is cut
+             off but silence at its ends, or words would be given that are not to be heard
     returns: the best part at 24 kHz, denoised as the rules say, at the target loudness; and the
              report of the whole recording
     raises:  ReferenceRefused with the first refusal's code and figure, UnreadableAudio
     """
     rules = rules or ReferenceRules()
     audio = load_reference(source, rules, array_rate=array_rate)
-    report = check_reference(audio, rules)
+    report = check_reference(audio, rules, has_words=has_words)
     if report.verdict == "refused":
         refusal = next(each for each in _judge(report, rules) if each.refuses)
         raise refusal.as_error()
@@ -296,7 +310,7 @@ def _refuse_broken_array(source: Source) -> None:
         raise _not_finite(samples).as_error()
 
 
-def _measure(audio: Audio, rules: ReferenceRules) -> QualityReport:
+def _measure(audio: Audio, rules: ReferenceRules, *, has_words: bool) -> QualityReport:
     """All figures of finite samples; the verdict is filled in later."""
     peak = float(np.abs(audio.samples).max(initial=0.0))
     is_silent = peak == 0.0 or frame_levels_db(audio).max(initial=-100.0) < SILENT_DB
@@ -306,10 +320,13 @@ def _measure(audio: Audio, rules: ReferenceRules) -> QualityReport:
     f0_hz, _ = track_pitch(audio.samples, audio.sample_rate, max(1, audio.sample_rate // 50))
     voiced = f0_hz[f0_hz > 0]
     low, median, high = np.percentile(voiced, (10, 50, 90)) if len(voiced) else (0.0, 0.0, 0.0)
-    longest = rules.best_seconds[1] - 0.2
-    start, end = choose_best_part(
-        audio, split_long_spans(audio, spans, longest), rules.best_seconds
-    )
+    if has_words and audio.duration <= WHOLE_SECONDS:
+        start, end = choose_all_speech(audio, spans)
+    else:
+        longest = rules.best_seconds[1] - 0.2
+        start, end = choose_best_part(
+            audio, split_long_spans(audio, spans, longest), rules.best_seconds
+        )
     around, spans_around = crop(audio, spans, (start, end), CONTEXT_SECONDS)
     return QualityReport(
         duration=audio.duration,

@@ -116,6 +116,13 @@ def choose_best_part(
     return _widen(best, spans, audio.duration, seconds[1], padding)
 
 
+def choose_all_speech(audio: Audio, spans: list[Span], padding: float = 0.5) -> Span:
+    """From the first span to the last, with so much around them that no faint word is lost."""
+    if not spans:
+        return 0.0, audio.duration
+    return _widen((spans[0][0], spans[-1][1]), spans, audio.duration, math.inf, padding)
+
+
 def _widen(part: Span, spans: list[Span], duration: float, longest: float, padding: float) -> Span:
     """Keep some silence around the part, but nothing of a neighbouring span."""
     before = max([end for _, end in spans if end <= part[0]], default=0.0)

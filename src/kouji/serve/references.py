@@ -129,7 +129,9 @@ class References:
         from kouji.audio.clean import prepare_reference
         from kouji.voices.enroll import reference_rules
 
-        audio, report = prepare_reference(reference.recording, reference_rules(self._settings))
+        rules = reference_rules(self._settings)
+        has_words = bool(reference.transcript)
+        audio, report = prepare_reference(reference.recording, rules, has_words=has_words)
         return Voice.from_reference(
             audio,
             name="reference",

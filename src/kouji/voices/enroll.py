@@ -54,7 +54,7 @@ def enroll(
     from kouji.audio.clean import prepare_reference
 
     rules = reference_rules(settings)
-    reference, report = prepare_reference(source, rules)
+    reference, report = prepare_reference(source, rules, has_words=bool(transcript))
     return Voice.from_reference(
         reference,
         name=name,
@@ -72,8 +72,11 @@ def warn_of_transcript(voice: Voice) -> str | None:
 
     Models that continue the reference then read the lost words out, or swallow new ones.
     """
+    from kouji.audio.clean import WHOLE_SECONDS
     from kouji.audio.vad import speech_spans
 
+    if float(voice.report.get("duration") or 0.0) <= WHOLE_SECONDS:
+        return None  # with words it was not cut
     heard = float(voice.report.get("speech_seconds") or 0.0)
     if not voice.transcript or not heard:
         return None

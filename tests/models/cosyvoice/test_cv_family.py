@@ -18,7 +18,7 @@ from kouji.errors import ModelError, StyleError, UsageError
 from kouji.models.cosyvoice.files.spk2info import import_speakers
 from kouji.models.cosyvoice.hearing.voice import pack_conditioning
 from kouji.models.family import TextOptions
-from kouji.types import Speech
+from kouji.types import Audio, Speech
 from kouji.voices import Voice
 from kouji.voices.sample import sample_voice
 from kouji.voices.voice import Imported
@@ -87,6 +87,16 @@ def test_modes_follow_from_what_is_there(tts: TTS, voice: Voice) -> None:
     assert not told.warnings
     with pytest.raises(StyleError):
         tts.speak(CHINESE, voice, "用火星话", options=OPTIONS)
+
+
+def test_a_recording_with_its_words_is_gone_on_from_as_a_whole(tts: TTS, voice: Voice) -> None:
+    spoken = voice.reference
+    long = Audio(np.tile(spoken.samples, 3)[: 15 * spoken.sample_rate], spoken.sample_rate)
+    for transcript, longest in (("You hear all of it.", 15.0), (None, 10.0)):
+        heard = tts.enroll(long, transcript=transcript)
+        with tts.family.hold(heard) as model:
+            prompt = tts.family.condition(heard, model)
+        assert longest - 2.0 < len(prompt.tokens) / 25 <= longest
 
 
 def test_speed_is_the_length_of_the_mel(tts: TTS, voice: Voice) -> None:

@@ -31,6 +31,7 @@ from kouji.models.mini.renderer import MiniRenderer
 from kouji.models.mini.synthesis import Networks
 from kouji.models.mini.voice import (
     AdaptedVoice,
+    best_part,
     embed_reference,
     pack_conditioning,
     unpack_conditioning,
@@ -126,7 +127,7 @@ class MiniFamily:
                 allowed=adapted.weights,
                 cure="remove the voice and adapt to it again: kouji finetune mini",
             )
-        return self.embed(voice.reference)
+        return self.embed(best_part(voice.reference))
 
     def embed(self, reference: Audio) -> Tensor:
         """The speaker embedding of a cleaned reference, (channels,)."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kouji.audio.features import MINI_MEL, mel_spectrogram
+from kouji.audio.slice import find_best_part
 from kouji.models.layers.shift_block import Offsets
 from kouji.models.mini.config import MEL_MEAN, MEL_STD, SAMPLE_RATE
 from kouji.models.mini.model import AcousticModel
@@ -22,6 +23,7 @@ from kouji.types import Audio
 
 RANK = 16  # of the offsets; one for all, so that voices fit in one batch
 _PARTS = tuple(field.name for field in fields(Offsets))
+PART_SECONDS = (3.0, 10.0)  # of a longer reference that is heard
 _MIN_SAMPLES = SAMPLE_RATE // 5  # reflection padding needs some frames
 
 
@@ -31,6 +33,15 @@ class AdaptedVoice:
 
     speaker: Tensor
     decoder: tuple[Offsets, ...]
+
+
+def best_part(reference: Audio) -> Audio:
+    """The part of a reference that is heard: of one kept whole with its words, the best 10 s."""
+    if reference.duration <= PART_SECONDS[1]:
+        return reference
+    rate = reference.sample_rate
+    first, last = (round(seconds * rate) for seconds in find_best_part(reference, PART_SECONDS))
+    return Audio(reference.samples[first:last], rate)
 
 
 @torch.inference_mode()
