@@ -23,7 +23,7 @@ from kouji.models.cosyvoice.vocoder.causal_hift import CausalHift
 from kouji.models.cosyvoice.vocoder.plain_hift import PlainHift
 from kouji.models.stages import RenderOptions
 
-TOLERANCE = 5e-6  # of a signal of 0.02; the flow's rounding comes on top of the vocoder's 2e-6
+TOLERANCE = 2e-6  # of a signal of 0.02
 
 
 @pytest.fixture(scope="module", params=["cosyvoice3", "cosyvoice2"])
