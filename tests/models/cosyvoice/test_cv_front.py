@@ -76,6 +76,13 @@ def test_modes_of_version_2(second: Front, facts: dict[str, Any], mode: str, pro
     assert heard(second, "你好", **facts) == [(mode, prompt, "你好。")]
 
 
+@pytest.mark.parametrize("transcript", ["  ", "。。", f"{SYSTEM}{END}", "<|im_end|>"])
+def test_a_transcript_without_words_is_none(third: Front, transcript: str) -> None:
+    prepared = third.prepare("你好", transcript=transcript)
+    assert prepared.segments[0].payload.mode == "cross_lingual"
+    assert "no transcript" in prepared.warnings[0]
+
+
 def test_only_what_is_heard_is_counted(third: Front) -> None:
     lone = third.prepare("你好").segments[0].payload
     prompted = third.prepare("你好", transcript="再见").segments[0].payload

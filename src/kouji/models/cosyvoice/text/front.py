@@ -34,6 +34,7 @@ from kouji.models.cosyvoice.text.prompt_text import (
     Around,
     Pasted,
     around,
+    bare_instruction,
     encode,
     read_pasted,
 )
@@ -165,8 +166,11 @@ class Front:
         if named == CANTONESE:
             style = replace(style or Style(), dialect=(style and style.dialect) or "cantonese")
             named = "zh"
-        said = read_pasted(replace_unreadable(transcript or "")).text.strip()
+        said = _bare_transcript(replace_unreadable(transcript or ""))
         heard_in = _language_of(said, transcript_language)
+        words = self._transcript(said, heard_in) if said else []
+        if not self.is_compat and not Stretch(tuple(words)).is_heard:
+            said = ""  # marks alone do not tell what the recording says
         spoken = named or guess_language(text, default=heard_in)
         warnings = [*language_warnings(spoken, self.version)]
         asked = instruction_of(style, self.version) if style else None
@@ -181,7 +185,7 @@ class Front:
             if not said:
                 cure = "give the voice a transcript, or take cross_lingual"
                 raise TextError("zero-shot speech needs the voice's words", cure=cure)
-            signs = atoms_of(self._transcript(said, heard_in))
+            signs = atoms_of(words)
         placed = around(self.version, mode, instruction=asked or "", transcript=signs)
         return Setting(spoken, mode, placed, tuple(warnings))
 
@@ -295,6 +299,12 @@ def _choose_mode(instruction: str | None, transcript: str, is_fixed_speaker: boo
     if is_fixed_speaker:
         return "sft"
     return "zero_shot" if transcript else "cross_lingual"
+
+
+def _bare_transcript(written: str) -> str:
+    """What a recording says, without system words and instruction pasted around it."""
+    said = read_pasted(written).text.strip()
+    return "" if END_OF_PROMPT in said and not bare_instruction(said) else said
 
 
 def _language_of(said: str, name: str | None) -> str:
