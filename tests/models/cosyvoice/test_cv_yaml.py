@@ -214,6 +214,7 @@ class TestSizes:
             ("cosyvoice3", "top_k: 25", "top_k: true", "top_k is True"),
             ("cosyvoice3", "version: cosyvoice3", "version: cosyvoice2", r"get_tokenizer\.version"),
             ("cosyvoice3", "fmax: null", "fmax: 50000", "fmax is 50000"),
+            ("cosyvoice3", "fmax: null", "fmax: 11025", "fmax is 11025.*null, 8000 or 12000"),
             ("cosyvoice2", "use_cnn_module: False", "use_cnn_module: True", "use_cnn_module"),
             ("cosyvoice2", "'gelu'", "'snake'", "act_fn is 'snake'"),
             ("cosyvoice2", "channels: [32]", "channels: [32, 32]", "one level"),

@@ -43,7 +43,7 @@ YAMLS: Mapping[str, Version] = {
     "cosyvoice3.yaml": "cosyvoice3",
 }
 QWEN_FOLDER = "CosyVoice-BlankEN"
-MEL_FMAX_HZ: Mapping[Version, float] = {"cosyvoice3": 12_000.0, "cosyvoice2": 8_000.0}
+MEL_FMAX_HZ = (8_000.0, 12_000.0)  # of version 2 and 3: the mels that are known
 UP_BLOCKS = 4  # of version 2's encoder behind its upsampling; in no file
 _POSITION_GROUPS = 16  # of the DiT's convolutions, which must divide its width
 _CONFIG_BYTES = 64 << 10
@@ -127,8 +127,10 @@ def _mel_fmax(mel: Section) -> float:
     hop = SAMPLES_PER_FRAME
     mel.has(n_fft=4 * hop, win_size=4 * hop, hop_size=hop, num_mels=MELS, sampling_rate=SAMPLE_RATE)
     mel.must(fmin=0, center=False)
-    half = SAMPLE_RATE / 2
-    return half if mel.get("fmax") is None else mel.number("fmax", 1_000, half)
+    fmax = SAMPLE_RATE / 2 if mel.get("fmax") is None else mel.number("fmax", 0, SAMPLE_RATE / 2)
+    if fmax not in MEL_FMAX_HZ:
+        raise mel.misfit("fmax", f"null, {' or '.join(f'{edge:g}' for edge in MEL_FMAX_HZ)}")
+    return fmax
 
 
 def _lm(whole: Section, qwen: Section, version: Version) -> LMConfig:
