@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_cosyvoice import Version, make_tiny_cosyvoice, tiny_config
+from tiny_cosyvoice import Version, make_tiny_cosyvoice, tiny_config, yaml_text
 
 from kouji.errors import ModelError, UsageError
 from kouji.models.cosyvoice.files.directory import examine, find_parts, is_model
@@ -140,6 +140,12 @@ def test_version_2_needs_its_own_tokenizer(made: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(made / "cosyvoice2", tmp_path / "model")
     (folder / "speech_tokenizer_v2.onnx").rename(folder / "speech_tokenizer_v3.onnx")
     with pytest.raises(ModelError, match=r"no speech_tokenizer_v2\.onnx.*kouji pull cosyvoice2"):
+        find_parts(folder)
+
+
+def test_a_yaml_too_many_is_named(folder: Path) -> None:
+    (folder / "cosyvoice2.yaml").write_text(yaml_text("cosyvoice2"))
+    with pytest.raises(ModelError, match=r"take cosyvoice2\.yaml away if this is cosyvoice3"):
         find_parts(folder)
 
 

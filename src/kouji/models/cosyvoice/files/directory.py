@@ -150,7 +150,7 @@ def find_parts(path: str | Path, *, prefers_rl: bool = False) -> Parts:
             "a CosyVoice model is not complete",
             seen=f"{folder}: {'; '.join(faults)}",
             allowed="the files of the model as it is published",
-            cure=f"kouji pull {version or 'cosyvoice3'} brings what is missing",
+            cure=_cure(folder, version),
         )
     config = read_config(folder)
     files = {item.kind: item.path for item in findings if item.path}
@@ -215,6 +215,15 @@ def _split(path: Path) -> tuple[Path, Path | None]:
 def _version(folder: Path) -> Version | None:
     found = find_yaml(folder)
     return found[1] if found else None
+
+
+def _cure(folder: Path, version: Version | None) -> str:
+    """What to do about missing files; of two YAML files the official code reads the older."""
+    there = [name for name in YAMLS if (folder / name).is_file()]
+    pull = f"kouji pull {version or 'cosyvoice3'} brings what is missing"
+    if len(there) < 2:
+        return pull
+    return f"take {there[0]} away if this is {YAMLS[there[1]]}; else {pull}"
 
 
 def _yaml_name(folder: Path) -> str:
