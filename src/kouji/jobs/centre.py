@@ -97,7 +97,7 @@ class JobCentre:
         key = _key(lines, options, owner)
         with self._handing_in():
             row = self._ledger.unfinished(key) or self._new(name, lines, options, owner, key)
-        if is_begun and not self.folder_of(row).is_held():
+        if is_begun and not self._goes_on(row):
             return self.resume(row.id)
         return self._info(row)
 
@@ -270,6 +270,10 @@ class JobCentre:
         if not self._call_back(row) and not self._take(row, folder):
             raise JobError("this job is being spoken already", cure="pause it first")
         return self.get(job_id)
+
+    def _goes_on(self, row: Row) -> bool:
+        """Somebody runs it, and was not told to stop: who was may hold it a moment longer."""
+        return self.folder_of(row).is_held() and row.wanted == "run" and not row.state.is_over
 
     def _call_back(self, row: Row) -> bool:
         """Let a job go on that was told to stop and has not yet, whichever process runs it."""
