@@ -94,8 +94,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "voices.language": ("Language", "语言"),
     "voices.transcript": ("What is said in it (optional)", "录音的文字（可选）"),
     "voices.transcript.info": (
-        "Needed by GPT-SoVITS, of no use to mini.",
-        "GPT-SoVITS 需要，mini 不需要。",
+        "GPT-SoVITS and CosyVoice go on from it; of no use to mini.",
+        "GPT-SoVITS 和 CosyVoice 会用到，mini 不需要。",
     ),
     "voices.consent": ("Consent", "授权"),
     "voices.consent.off": (
