@@ -149,8 +149,18 @@ CASES = {"full_final": (False, True), "chunk_final": (True, True), "chunk_partia
 def test_solve(network: UNetNetwork, solve: Golden, case: str) -> None:
     is_streaming, is_final = CASES[case]
     voice, tokens = golden_voice(solve), solve["in.token"][0].long()
-    mel = network.render(voice, tokens, is_streaming=is_streaming, is_final=is_final)
+    entered: list[Tensor] = []
+    hook = network.decoder.estimator.register_forward_pre_hook(
+        lambda _module, given: entered.append(given[0][0])
+    )
+    try:
+        mel = network.render(voice, tokens, is_streaming=is_streaming, is_final=is_final)
+    finally:
+        hook.remove()
     assert_close(mel.T[None], solve[f"{case}.mel"])
+    steps = solve[f"{case}.x_steps"]
+    assert len(entered) == 10
+    assert_close(torch.stack(entered[: len(steps)]), steps)
 
 
 @pytest.mark.parametrize("case", ["full_final", "chunk_partial"])

@@ -54,12 +54,14 @@ def test_estimator(folder: Path, flow: PlainFlow, mode: str) -> None:
     }
     for name in parts:
         keep(name)
+    dit.proj_out.register_forward_pre_hook(lambda _module, given: seen.update(norm_out=given[0]))
     x, mu, condition = (golden[f"in.{name}"].mT for name in ("x", "mu", "cond"))
     mask = golden["in.mask"][:, 0] > 0
     made = dit(
         x, mu, condition, golden["in.spks"], golden["in.t"], mask=mask, is_chunked=mode == "chunk"
     )
     near(made.mT, golden[f"{mode}.out"])
+    near(seen["norm_out"], golden[f"{mode}.norm_out"])
     for name, official in parts.items():
         ours = seen[name] * mask[..., None] if official.endswith("attn") else seen[name]
         near(ours, golden[f"{mode}.{official}"])
@@ -79,13 +81,31 @@ def test_conditioning(folder: Path, flow: PlainFlow) -> None:
 def test_solve(folder: Path, flow: PlainFlow, mode: str) -> None:
     golden = load_file(folder / "flow" / "solve.safetensors")
     voice = golden_voice(golden)
-    made = flow.render(
-        voice,
-        golden["in.token"][0],
-        is_streamed=mode.startswith("chunk"),
-        is_final=mode.endswith("final"),
+    calls: list[tuple[tuple[Tensor, ...], Tensor]] = []
+    hook = flow.decoder.estimator.register_forward_hook(
+        lambda _module, given, made: calls.append((given, made))
     )
+    try:
+        made = flow.render(
+            voice,
+            golden["in.token"][0],
+            is_streamed=mode.startswith("chunk"),
+            is_final=mode.endswith("final"),
+        )
+    finally:
+        hook.remove()
     near(made.T, golden[f"{mode}.mel"][0])
+    steps = golden[f"{mode}.x_steps"]
+    assert len(calls) == 10
+    near(torch.stack([given[0][0].T for given, _ in calls[: len(steps)]]), steps)
+    if mode == "chunk_final":
+        return  # the others' inputs
+    mu, condition, speaker = (tensor[:1] for tensor in calls[0][0][1:4])
+    near(mu.mT, golden[f"{mode}.mu"], 1e-5)
+    near(condition.mT, golden[f"{mode}.cond"], 1e-5)
+    near(speaker, golden[f"{mode}.spks"], 1e-5)
+    for branch, name in enumerate(("cond", "uncond")):
+        near(calls[0][1][branch].T, golden[f"{mode}.first_dphi_{name}"])
 
 
 def golden_voice(golden: Golden) -> Conditioning:
