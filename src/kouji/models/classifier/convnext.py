@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kouji.models.classifier.config import ClassifierConfig
+from kouji.models.classifier.strided_conv import StridedConv
 
 WIDTH = 32
 BLOCKS = (2, 2, 6, 2)
@@ -28,7 +29,7 @@ class ConvNext(nn.Module):
             nn.Conv2d(1, width, 3, stride=2, padding=1),
             ChannelNorm(width),
             nn.GELU(),
-            nn.Conv2d(width, width, 3, stride=2, padding=1),
+            StridedConv(width, width),
             ChannelNorm(width),
         )
         stages: list[nn.Module] = []
@@ -36,7 +37,7 @@ class ConvNext(nn.Module):
             channels = width << stage
             if stage > 0:
                 stages.append(ChannelNorm(channels // 2))
-                stages.append(nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1))
+                stages.append(StridedConv(channels // 2, channels))
             stages.extend(Block(channels) for _ in range(num_blocks))
         self.stages = nn.Sequential(*stages)
         self.norm = nn.LayerNorm(channels)

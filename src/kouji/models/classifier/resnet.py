@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kouji.models.classifier.batch_norm import BatchNorm
 from kouji.models.classifier.config import ClassifierConfig
+from kouji.models.classifier.strided_conv import StridedConv
 
 WIDTH = 64
 BLOCKS = (2, 2, 2, 2)  # with stem and last layer: 18 layers with weights
@@ -59,7 +60,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, entering: int, channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(entering, channels, 3, stride=stride, padding=1, bias=False)
+        self.conv1: nn.Conv2d = StridedConv(entering, channels, bias=False)
+        if stride == 1:
+            self.conv1 = nn.Conv2d(entering, channels, 3, padding=1, bias=False)
         self.norm1 = BatchNorm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm2 = BatchNorm(channels)
