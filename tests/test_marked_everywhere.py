@@ -12,9 +12,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
@@ -22,6 +22,8 @@ import pytest
 import typer
 from converting_mini import ConvertingMini
 from live_server import Live, Running
+from starlette.routing import Mount
+from studio_program import Program
 from tiny_cosyvoice import make_tiny_cosyvoice
 
 from kouji.api import TTS
@@ -29,9 +31,11 @@ from kouji.audio.labels import read_labels
 from kouji.audio.load import load_audio
 from kouji.audio.watermark import detect
 from kouji.cli.app import app as commands
+from kouji.cli.job_speakers import LocalSpeakers
 from kouji.config import Settings
+from kouji.jobs.centre import JobCentre
+from kouji.jobs.job import JobOptions
 from kouji.models.mini.weights import SHIPPED, load_checkpoint
-from kouji.serve.app import DIALECTS
 from kouji.serve.models import ModelPool, open_models
 from kouji.types import Audio
 from kouji.voices import VoiceStore
@@ -198,6 +202,55 @@ def _predict(path: str) -> Way:
     return way
 
 
+def _studio_take(button: str, tab: str, box: str) -> Way:
+    """A button of the studio that speaks in the chosen voice."""
+
+    def way(live: Live, voice: str) -> Sound:
+        with live.client() as client:
+            page = Program(client)
+            page.press(tab, "sample", event="select")  # the lists of voices as they are now
+            if box == "speak":
+                pressed = page.press(button, TEXT, voice, "mini", "", "", "", 1.0, 0)
+            else:
+                pressed = page.press(button, voice, TEXT)
+            if isinstance(pressed, str):
+                assert "consent" in pressed
+                return Sound(403)
+            return _whole(client.get(f"/studio/takes/{pressed[0]['id']}/sound.mp3"))
+
+    return way
+
+
+def _studio_job(live: Live, voice: str) -> Sound:
+    with live.client() as client:
+        page = Program(client)
+        page.press("kj-tab-jobs", "sample", event="select")
+        before = {job["id"] for job in client.get("/studio/jobs").json()}
+        file = page.upload("lines.txt", TEXT.encode())
+        pressed = page.press("kj-job-start", file, voice, "wav", "", 9)
+        if isinstance(pressed, str):
+            assert "consent" in pressed
+            return Sound(403)
+        (new,) = {job["id"] for job in client.get("/studio/jobs").json()} - before
+        for _ in client.get(f"/v1/jobs/{new}/events").iter_lines():
+            pass
+        if client.get(f"/v1/jobs/{new}").json()["failed"]:
+            return Sound(403)
+        sound = _whole(client.get(f"/studio/jobs/{new}/files/joined"))
+        client.delete(f"/v1/jobs/{new}")
+        return sound
+
+
+# Buttons of the studio: each asks Gradio's queue, none has a route of its own.
+SPEAKING_BUTTONS: dict[str, Way] = {
+    "kj-speak": _studio_take("kj-speak", "kj-tab-speak", "speak"),
+    "kj-hear": _studio_take("kj-hear", "kj-tab-voices", "hear"),
+    "kj-job-start": _studio_job,
+}
+SILENT_BUTTONS = {
+    "kj-stop", "kj-challenge", "kj-keep", "kj-delete", "kj-hear-sound", "kj-hear-example",
+    "kj-run-start", "kj-doctor",
+}  # fmt: skip
 SPEAKING: dict[str, Way] = {
     "POST /v1/audio/speech": _speech,
     "POST /v1/audio/speech/batch": _batch,
@@ -224,6 +277,9 @@ BY_RECORDING = {
 }
 # Sound that was made, marked and written down before; fetched by the ways above.
 FETCHING = {
+    "GET /studio/takes/{take_id}/stream.wav",
+    "GET /studio/takes/{take_id}/sound.{format}",
+    "GET /studio/jobs/{job_id}/files/{kind}",
     "GET /v1/jobs/{job_id}/result",
     "GET /v1/jobs/{job_id}/result/{part}",
     "GET /v1/jobs/{job_id}/result/lines/{file_name}",
@@ -244,16 +300,27 @@ SILENT = {
     "POST /v1/watermark/detect", "POST /v1/audio/classifications",
     "GET /set_gpt_weights", "GET /set_sovits_weights", "GET /set_refer_audio",
     "GET /control", "POST /control",
+    "GET /studio/static/{name}", "POST /studio/login", "POST /studio/logout",
+    "POST /studio/language", "GET /studio/takes", "GET /studio/takes/{take_id}/news",
+    "GET /studio/takes/{take_id}/subtitles.{format}",
+    "GET /studio/takes/{take_id}/spectrogram.png",
+    "GET /studio/jobs", "POST /studio/jobs/{job_id}/{action}",
+    "GET /studio/runs", "GET /studio/runs/{name}", "POST /studio/runs/{name}/stop",
+    "GET /studio/system",
+    "GET /studio/example.wav",  # a ticking clock and rain, nobody's voice
+    "GET /openapi.json", "HEAD /openapi.json",
+    "MOUNT /",  # Gradio's page; what makes it speak are its buttons
 }  # fmt: skip
 SPEAKING_COMMANDS = {
-    "say": ["say", TEXT, "--out", "{out}"],
-    "job run": ["job", "run", "{text}", "--out", "{folder}", "--format", "wav"],
+    "say": ["say", TEXT, "--voice", "{voice}", "--out", "{out}"],
+    "job run": ["job", "run", "{text}", "--voice", "{voice}", "--out", "{folder}"],
+    "job resume": ["job", "resume", "{job}"],
     "demo": ["demo", "--out", "{folder}"],
     "convert": [
         "convert",
         "{source}",
         "--voice",
-        "sample",
+        "{voice}",
         "--model",
         "{cosyvoice}",
         "--out",
@@ -267,7 +334,7 @@ SILENT_COMMANDS = {
     "export", "export-recogniser", "pack", "evaluate", "bench", "voice add", "voice list",
     "voice show", "voice remove", "voice check", "voice challenge", "voice consent", "voice revoke",
     "voice import", "voice export", "export-graphs",
-    "job resume", "job list", "job show", "job pause", "job cancel", "job remove",
+    "job list", "job show", "job pause", "job cancel", "job remove",
     "key add", "key list", "key revoke", "watermark detect",
     "audit verify", "audit show", "audit find",
     "classify prepare", "classify train", "classify predict", "classify evaluate",
@@ -282,7 +349,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     VoiceStore(home).add(
         Voice.from_reference(sample_voice().reference, name=UNOWNED, transcript="his letter is")
     )
-    with Running(Settings(home=home, threads=1), _open_with_converter) as running:
+    settings = Settings(home=home, threads=1)
+    with Running(settings, _open_with_converter, studio=True) as running:
         yield running
 
 
@@ -303,15 +371,28 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield running
 
 
-def test_every_route_is_listed() -> None:
-    found = {
-        f"{method} {route.path}"
-        for module in DIALECTS
-        for route in module.router.routes
-        for method in getattr(route, "methods", None) or ("WS",)
-    }
+def test_every_route_is_listed(live: Live) -> None:
+    """Of the very app that is served, the studio included."""
+    found = set(_ways_in(live.server.config.app.routes))
     listed = {*SPEAKING, *FETCHING, *SILENT}
     assert found == listed, f"say what these do: {sorted(found ^ listed)}"
+
+
+def _ways_in(routes: Iterable[Any]) -> Iterator[str]:
+    for route in routes:
+        if (included := getattr(route, "original_router", None)) is not None:
+            yield from _ways_in(included.routes)
+        elif isinstance(route, Mount):
+            yield f"MOUNT {route.path or '/'}"
+        else:
+            for method in getattr(route, "methods", None) or ("WS",):
+                yield f"{method} {route.path}"
+
+
+def test_every_button_of_the_studio_is_listed(live: Live) -> None:
+    with live.client() as client:
+        found = Program(client).buttons()
+    assert found == {*SPEAKING_BUTTONS, *SILENT_BUTTONS}, "say what the new button does"
 
 
 def test_every_command_is_listed() -> None:
@@ -326,9 +407,9 @@ def test_every_command_is_listed() -> None:
     assert found == {*SPEAKING_COMMANDS, *SILENT_COMMANDS}, "say what the new command does"
 
 
-@pytest.mark.parametrize("name", SPEAKING)
+@pytest.mark.parametrize("name", {**SPEAKING, **SPEAKING_BUTTONS})
 def test_what_a_route_speaks_is_marked_and_written_down(live: Live, name: str) -> None:
-    sound = SPEAKING[name](live, "sample")
+    sound = {**SPEAKING, **SPEAKING_BUTTONS}[name](live, "sample")
     assert sound.status == 200
     assert sound.audio is not None
     found = detect(sound.audio)
@@ -344,10 +425,10 @@ def test_what_a_route_speaks_is_marked_and_written_down(live: Live, name: str) -
     assert _audit_numbers(live.service.settings.home)[number] == "speak"
 
 
-@pytest.mark.parametrize("name", sorted({*SPEAKING} - BY_RECORDING))
+@pytest.mark.parametrize("name", sorted({*SPEAKING, *SPEAKING_BUTTONS} - BY_RECORDING))
 def test_no_route_speaks_in_a_voice_without_consent(live: Live, name: str) -> None:
     before = len(_audit(live.service.settings.home))
-    sound = SPEAKING[name](live, UNOWNED)
+    sound = {**SPEAKING, **SPEAKING_BUTTONS}[name](live, UNOWNED)
     assert sound.audio is None
     assert 400 <= sound.status < 500
     after = _audit(live.service.settings.home)[before:]
@@ -371,27 +452,52 @@ def test_no_route_imitates_a_recording_nobody_verified(strict: Live, name: str) 
 
 @pytest.mark.parametrize("name", SPEAKING_COMMANDS)
 def test_what_a_command_speaks_is_marked_and_written_down(name: str, tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text(TEXT, "utf-8")
-    folder, out = tmp_path / "out", tmp_path / "out.flac"
-    given = {"out": out, "folder": folder, "text": text, "source": sample_path()}
-    if name == "convert":
-        pytest.importorskip("kouji.models.cosyvoice.family")
-        given["cosyvoice"] = make_tiny_cosyvoice(tmp_path / "cosyvoice")
-    arguments = [part.format(**given) for part in SPEAKING_COMMANDS[name]]
-    home = tmp_path / "home"
-    environment = {**os.environ, "KOUJI_HOME": str(home), "KOUJI_THREADS": "1"}
-    subprocess.run(
-        [sys.executable, "-m", "kouji", *arguments], env=environment, check=True, timeout=300
-    )
-    sounds = [path for path in tmp_path.rglob("*") if path.suffix in (".wav", ".flac")]
-    sounds = [path for path in sounds if home not in path.parents]
+    assert _run(name, "sample", tmp_path).returncode == 0
+    sounds = _sounds_in(tmp_path)
     assert sounds
     for path in sounds:
         found = detect(load_audio(path))
         assert found.found, f"{path.name} carries no watermark"
         assert read_labels(path).is_ai_generated
-        assert f"{found.payload:08x}" in _audit_numbers(home)
+        assert f"{found.payload:08x}" in _audit_numbers(tmp_path / "home")
+
+
+@pytest.mark.parametrize("name", [n for n in SPEAKING_COMMANDS if n != "demo"])
+def test_no_command_speaks_in_a_voice_without_consent(name: str, tmp_path: Path) -> None:
+    """The demo speaks in the packaged voice alone."""
+    store = VoiceStore(tmp_path / "home")
+    store.add(Voice.from_reference(sample_voice().reference, name=UNOWNED, transcript="his letter"))
+    ended = _run(name, UNOWNED, tmp_path)
+    assert ended.returncode != 0
+    assert name.startswith("job") or "consent" in ended.stderr  # of a job its lines tell
+    assert not _sounds_in(tmp_path)
+    assert not [line for line in _audit(tmp_path / "home") if line["event"] == "speak"]
+
+
+def _run(name: str, voice: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A command that speaks, in a process of its own; `home` in the folder is its home."""
+    text, home = folder / "text.txt", folder / "home"
+    text.write_text(TEXT, "utf-8")
+    given: dict[str, object] = {"out": folder / "out.flac", "folder": folder / "out", "text": text,
+                                "source": sample_path(), "voice": voice}  # fmt: skip
+    if name == "convert":
+        pytest.importorskip("kouji.models.cosyvoice.family")
+        given["cosyvoice"] = make_tiny_cosyvoice(folder / "cosyvoice")
+    if name == "job resume":
+        settings = Settings(home=home)
+        with JobCentre(settings, LocalSpeakers(settings)) as centre:
+            options = JobOptions(voice=voice, out=folder / "out")
+            given["job"] = centre.submit("a.txt", TEXT.encode(), options, is_begun=False).id
+    arguments = [part.format(**given) for part in SPEAKING_COMMANDS[name]]
+    environment = {**os.environ, "KOUJI_HOME": str(home), "KOUJI_THREADS": "1"}
+    command = [sys.executable, "-m", "kouji", *arguments]
+    return subprocess.run(command, env=environment, text=True, stderr=subprocess.PIPE, timeout=300)
+
+
+def _sounds_in(folder: Path) -> list[Path]:
+    """What a command left outside its home."""
+    found = [path for path in folder.rglob("*") if path.suffix in (".wav", ".flac")]
+    return [path for path in found if folder / "home" not in path.parents]
 
 
 def _audit(home: Path) -> list[dict[str, str]]:
