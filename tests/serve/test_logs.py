@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,9 @@ from wire import Wire
 from kouji.config import Settings
 from kouji.serve.keys import KeyRing
 from kouji.serve.logs import JsonLines, TextLines
+from kouji.voices.consent import STATEMENT
+from kouji.voices.receipt import revoke
+from kouji.voices.sample import sample_path
 
 TEXT = "A secret nobody should read."
 SPEECH = {"input": TEXT, "voice": "sample", "response_format": "pcm"}
@@ -144,6 +148,28 @@ def test_a_caller_who_hangs_up_is_told_as_such(
     finished(live, client)
     (line,) = [each for each in lines.requests() if each["route"] == "/v1/audio/speech"]
     assert (line["status"], line["result"]) == (499, "left")
+
+
+def test_a_stream_that_ends_early_is_told_by_its_reason(
+    live: Live, client: httpx.Client, lines: Lines
+) -> None:
+    """Nothing can be told to the caller any more; it is no fault that needs a place in the code."""
+    files = {"audio_sample": sample_path().read_bytes()}
+    data = {"name": "leaver", "attestation": STATEMENT}
+    client.post("/v1/audio/voices", data=data, files=files).raise_for_status()
+    with Wire(live, receive_buffer=4096) as wire:
+        said = {**SPEECH, "voice": "leaver", "input": "So it goes on. " * 200}
+        wire.post("/v1/audio/speech", said)
+        assert wire.head()[0] == 200
+        home = live.service.settings.home
+        revoke(home, "leaver", audit_file=home / "audit.jsonl")
+        with suppress(ConnectionError):
+            while wire.socket.recv(1 << 20):
+                pass
+    finished(live, client)
+    (line,) = [each for each in lines.requests() if each["route"] == "/v1/audio/speech"]
+    assert (line["result"], line["code"]) == ("failed", "consent_required")
+    assert not [each for each in lines.as_json if "RuntimeError" in each["event"]]
 
 
 def test_an_event_is_one_line_whatever_it_says() -> None:

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kouji.errors import KoujiError
 from kouji.serve.logs import log_request
 from kouji.serve.metrics import Metrics
-from kouji.serve.problems import Problem
+from kouji.serve.problems import Problem, problem_of
 from kouji.serve.record import ID_HEADER, UNMATCHED, RequestRecord, begin
 from kouji.serve.refusing import refuse
 
@@ -49,15 +50,19 @@ class Around:
         try:
             await self._app(scope, watch.receive, watch.send)
         except Exception as error:
-            self._report(record, error)
-            if not watch.has_started:
-                await refuse(_LOST, scope, receive, watch.send)
-            record.failed(500, _LOST.code)
+            known = error.__cause__ if watch.has_started else None  # wrapped: it cannot be told
+            if isinstance(known, KoujiError):
+                record.failed(500, problem_of(known).code)
+            else:
+                self._report(record, error)
+                if not watch.has_started:
+                    await refuse(_LOST, scope, receive, watch.send)
+                record.failed(500, _LOST.code)
         except asyncio.CancelledError:
             # Only a server that leaves cancels its requests; nobody waits for this task.
             if scope["type"] == "http" and not watch.has_started:
                 await refuse(_LEAVING, scope, receive, watch.send, is_read=True)
-            record.failed(503, _LEAVING.code)
+            record.failed(500 if watch.has_started else 503, _LEAVING.code)
         finally:
             self._end(record, watch, scope["type"])
 
