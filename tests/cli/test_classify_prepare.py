@@ -53,6 +53,20 @@ def test_the_balance_is_shown_and_damage_told(data: Path, tmp_path: Path) -> Non
     assert (tmp_path / "store" / "balance.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_names_no_picture_can_show_are_names_all_the_same(data: Path, tmp_path: Path) -> None:
+    """A dollar sign begins no formula, and a font without Chinese is no warning to the user."""
+    rows = ["path|label|fold"]
+    rows += [f"rain/{n}.wav|钢琴|$\\bad{n % 2}$" for n in range(1, 6)]
+    rows += [f"bell/{n}.wav|$\\bad$|$\\bad{n % 2}$" for n in range(3)]
+    (data / "manifest.csv").write_text("\n".join(rows) + "\n", "utf-8")
+    result = prepare(data, "--out", tmp_path / "store", "--sample-rate", 8000, "--jobs", 1)
+    assert result.exit_code == 0
+    assert "$\\bad1$" in result.stdout
+    assert "钢琴" in result.stdout
+    assert "Glyph" not in result.stderr
+    assert (tmp_path / "store" / "balance.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_features_are_stored_as_asked(data: Path, tmp_path: Path) -> None:
     own = ("--features", "--mels", 24, "--n-fft", 512, "--hop-length", 200, "--sample-rate", 8000)
     prepare(data, "--out", tmp_path / "store", "--jobs", 1, *own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def draw_balance(folder: Path, clips: SoundClips) -> Path | None:
     seconds.set_ylabel("clips")
     seconds.set_title("durations")
     figure.suptitle(f"{len(clips)} clips, imbalance {balance.imbalance:.2f}")
-    canvas.print_figure(str(folder / PICTURE))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a font without Chinese: boxes in a picture are enough
+        canvas.print_figure(str(folder / PICTURE))
     return folder / PICTURE
 
 
@@ -73,8 +76,10 @@ def _draw_counts(axis: Any, clips: SoundClips) -> None:
     for name, counts in stacks:
         axis.barh(places, counts, left=left, label=name)
         left += counts
-    axis.set_yticks(places, [row.label for row in balance.classes])
+    # Names as they are: a dollar sign begins no formula.
+    axis.set_yticks(places, [row.label for row in balance.classes], parse_math=False)
     axis.invert_yaxis()
     axis.set_xlabel("clips")
     axis.set_title("classes")
-    axis.legend(fontsize=8)
+    for text in axis.legend(fontsize=8).get_texts():
+        text.set_parse_math(False)
