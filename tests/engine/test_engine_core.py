@@ -35,6 +35,25 @@ def test_a_request_is_spoken_in_order(engine: Engine) -> None:
     assert [outcome.info for outcome in result.outcomes] == ["first", "second", "third"]
 
 
+def test_what_needs_no_decoding_begins_apart_from_texts_of_one_name() -> None:
+    """CosyVoice in one precision: both stages bear one name, and speech is converted beside."""
+    reading, saying = fake_model(), fake_model(has_decoder=False)
+    for stage in (reading.decoder, reading.renderer, saying.renderer):
+        assert stage is not None
+        stage.identity = "one name"
+    requests = [make_request(model) for model in (reading, saying, reading)]
+    with small_engine() as engine:
+        alone = [engine.submit(request).result() for request in requests]
+    device = FakeDevice()
+    device.gate.clear()
+    with small_engine(device) as engine:
+        tickets = [engine.submit(request) for request in (*requests, *requests)]
+        device.gate.set()
+        together = [ticket.result() for ticket in tickets]
+    for result, expected in zip(together, alone * 2, strict=True):
+        assert_equal(result, expected)
+
+
 @pytest.mark.parametrize("has_decoder", [True, False])
 @pytest.mark.parametrize("is_streamed", [True, False])
 def test_company_changes_nothing(engine: Engine, has_decoder: bool, is_streamed: bool) -> None:

@@ -211,7 +211,8 @@ class LiveJob(Job):
         super().__init__(
             request.client,
             len(request.segments),
-            lane=renderer.identity if decoder is None else decoder.identity,
+            # Both stages may bear one name: rows without the first must not begin with others.
+            lane=f"render {renderer.identity}" if decoder is None else decoder.identity,
             render_lane=renderer.identity,
             pool=None if decoder is None else decoder.cache_key,
             is_streamed=request.render.is_streamed,
