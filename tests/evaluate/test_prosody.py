@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kouji.evaluate.controls import Control, Sweep, sweep_controls
-from kouji.evaluate.prosody import correlate_pitch, measure_prosody, warp
+from kouji.evaluate.prosody import correlate_pitch, measure_prosody, pitch_spread, warp
 from kouji.types import Audio, Speech
 
 RATE = 24_000
@@ -85,3 +85,11 @@ def test_a_sweep_measures_what_the_synthesiser_made_of_each_value():
     (sweep,) = sweep_controls(Buzzer(), None, "text", controls=[control])
     assert sweep.is_monotonic
     assert sweep.measured[2] / sweep.measured[0] == pytest.approx(2 ** (4 / 12), rel=0.02)
+
+
+def test_the_spread_of_pitch_is_in_semitones():
+    """Gliding evenly over an octave deviates by 12 / sqrt(12) semitones, a tone not at all."""
+    glide = 110 * 2 ** np.linspace(0, 1, 150)
+    assert pitch_spread(voice(glide)) == pytest.approx(12 / np.sqrt(12), abs=0.3)
+    assert pitch_spread(voice(150, seconds=3.0)) < 0.2
+    assert pitch_spread(Audio(np.zeros(RATE, np.float32), RATE)) is None

@@ -49,6 +49,20 @@ def measure_prosody(audio: Audio) -> Prosody:
     )
 
 
+def pitch_spread(audio: Audio) -> float | None:
+    """Standard deviation of the pitch of voiced frames, semitones: how lively a reading is.
+
+    Frames more than an octave from the median are left out as errors of the tracker.
+    None if fewer than `MIN_SHARED_FRAMES` are voiced.
+    """
+    pitch = _pitch(_resampled(audio))
+    voiced = pitch[pitch > 0]
+    if len(voiced) < MIN_SHARED_FRAMES:
+        return None
+    semitones = 12 * np.log2(voiced / np.median(voiced))
+    return float(semitones[np.abs(semitones) < 12].std())
+
+
 def correlate_pitch(first: Audio, second: Audio) -> float | None:
     """Correlation of two readings' log-pitch after time alignment, -1 to 1.
 

@@ -50,6 +50,7 @@ class ItemResult:
     own_similarity: float | None = None
     other_similarity: float | None = None
     quality: QualityScores | None = None
+    pitch_spread: float | None = None
     pitch_correlation: float | None = None
     num_phones: int = 0
     num_short_phones: int = 0
@@ -121,6 +122,7 @@ class Judges:
             own_similarity=own,
             other_similarity=other,
             quality=self._quality.rate(audio) if self.wants("quality") else None,
+            pitch_spread=self._spread(audio),
             pitch_correlation=None if is_recording else self._correlate(item, audio),
             num_phones=len(spoken),
             num_short_phones=len(short),
@@ -150,6 +152,13 @@ class Judges:
             self._embeddings[reference] = self._speakers.embed(load_audio(reference))
         heard, wanted = self._speakers.embed(audio), self._embeddings[reference]
         return None if heard is None or wanted is None else cosine(heard, wanted)
+
+    def _spread(self, audio: Audio) -> float | None:
+        if not self.wants("pitch"):
+            return None
+        from kouji.evaluate.prosody import pitch_spread
+
+        return pitch_spread(audio)
 
     def _correlate(self, item: EvaluationItem, audio: Audio) -> float | None:
         if item.recording is None or not self.wants("pitch"):
