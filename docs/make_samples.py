@@ -3,7 +3,7 @@
 Twelve sentences in four voices, English and Chinese each in both languages' voices; the recording
 of the person who really read a sentence stands beside it; then one sentence of each language in
 several styles. Every sound has its spectrogram. The page opens from disk and loads nothing else.
-Needs the corpus the recordings are from, and matplotlib:
+Needs the corpus the recordings are from, matplotlib and pillow:
 
     python docs/make_samples.py --data CORPUS/speech [--model CANDIDATE]
 """
@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from kouji.voices.types import Voice
 
 import kouji
 from kouji.api import TTS
@@ -26,11 +25,13 @@ from kouji.audio.encode import save_audio
 from kouji.audio.load import load_audio
 from kouji.audio.resample import resample
 from kouji.types import Audio
+from kouji.voices.voice import Voice
 
 SAMPLES = Path(__file__).with_name("samples")
 SEED = 1
 RATE = 24_000
-BIT_RATE = 64_000
+BIT_RATE = 48_000
+COLOURS = 24  # of a spectrogram: a page of 80 stays small
 TOP_HZ = 8000  # of a spectrogram; the recordings hold nothing above
 
 
@@ -243,8 +244,9 @@ class Page:
 
 
 def draw(audio: Audio, path: Path) -> None:
-    """A spectrogram of 0 to 8 kHz, 70 dB deep, 240 x 72 points."""
-    import matplotlib.image
+    """A spectrogram of 0 to 8 kHz, 70 dB deep, 240 points wide."""
+    from matplotlib import colormaps
+    from PIL import Image
 
     size = 1024
     padded = np.pad(audio.samples, size // 2)
@@ -255,7 +257,8 @@ def draw(audio: Audio, path: Path) -> None:
     bands = power[:, : top // 4 * 4].reshape(len(power), -1, 4).mean(axis=2)
     level = 10 * np.log10(bands + 1e-10)
     picture = np.clip((level - level.max()) / 70 + 1, 0, 1).T[::-1]
-    matplotlib.image.imsave(path, picture, cmap="magma", vmin=0, vmax=1)
+    coloured = (colormaps["magma"](picture)[..., :3] * 255).astype(np.uint8)
+    Image.fromarray(coloured).quantize(COLOURS).save(path, optimize=True)
 
 
 def document(body: str) -> str:
