@@ -9,7 +9,7 @@ sentences with silence behind them, as single words are heard. Knows no command 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,6 @@ from kouji.models.classifier.tdnn import STACKED, Tdnn
 from kouji.text.phones import SYMBOLS, is_silence
 from kouji.train.sound_augment import (
     DEFAULT,
-    NONE,
     Augmentation,
     Draws,
     change_samples,
@@ -42,6 +41,7 @@ from kouji.types import Audio, Samples
 SILENCE = 0  # its class
 _IGNORED = -100  # the silence that fills a window teaches nothing
 _SHORTEST_SHARE = 0.15  # of a window, that is sound
+_SAME_VOICE = VoiceChange(speed=0.0, warp=0.0, stretch=0.0, tilt=0.0, floor=0.0)
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,12 @@ class Stretch(NamedTuple):
 
     samples: (samples,) float32 at the classifier's rate
     phones:  (frames,) int64, the class of each frame of the store
+    draws:   what is random about it; None: it is taken as it is
     """
 
     samples: Samples
     phones: NDArray[np.int64]
-    draws: Draws | None
+    draws: Draws | None = None
 
 
 class Stretches:
@@ -142,7 +143,7 @@ class Stretches:
     def __getitem__(self, place: int) -> Stretch:
         index = int(self._clip_of[place])
         start = int(self._number[place]) * self._window
-        return self._read(index, start, self._window)._replace(draws=None)
+        return self._read(index, start, self._window)
 
     def example(self, place: int, rng: np.random.Generator) -> Stretch:
         """A stretch of any length from anywhere in the clip."""
@@ -160,7 +161,7 @@ class Stretches:
         sound = resample(Audio(wave, self._store.sample_rate), self._rate)
         durations = self._store.array("aligned_durations", index)
         phones = self._classes[self._store.array("aligned_symbols", index)]
-        return Stretch(sound.samples, np.repeat(phones, durations)[start : start + count], None)
+        return Stretch(sound.samples, np.repeat(phones, durations)[start : start + count])
 
 
 class PhoneModel(SoundModel):
@@ -265,24 +266,25 @@ class PhoneStart:
         return {"error": wrong / count, "loss": losses / count}
 
     def _score(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """(batch, steps, phones) logits and (batch, steps) targets, changed where draws came."""
+        """(batch, steps, phones) logits and (batch, steps) targets."""
         assert isinstance(model, PhoneModel)
-        samples, chances = batch["samples"], batch.get("chances")
-        speed = torch.ones(len(samples), device=samples.device)
-        change, voice = (NONE, None) if chances is None else (self.data.augment, self.data.voice)
-        with torch.no_grad():
-            if chances is not None:
-                if voice is not None:
-                    voice = _without_stretch(voice)
-                    speed = speed_factor(chances, voice)
-                    samples = change_speed(samples, chances, voice)
-                samples = change_samples(samples, chances, batch["noise"], change)
-            mel = model.features(samples)
-            if chances is not None:
-                mel = mel if voice is None else change_mel(mel, chances, voice)
-                mel = hide_stripes(mel, chances, change)
+        mel, speed = self._heard(model, batch)
         logits: Tensor = model(mel)
         return logits, self._targets(batch["phones"], logits.shape[1], speed)
+
+    @torch.no_grad()
+    def _heard(self, model: PhoneModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Log-mel (batch, 1, mels, frames), changed where draws came, and speed (batch,)."""
+        samples, chances = batch["samples"], batch.get("chances")
+        if chances is None:
+            return model.features(samples), samples.new_ones(len(samples))
+        # Uneven time would move the phones away from where the alignment has them.
+        voice = replace(self.data.voice or _SAME_VOICE, stretch=0.0)
+        change = self.data.augment
+        samples = change_speed(samples, chances, voice)
+        samples = change_samples(samples, chances, batch["noise"], change)
+        mel = change_mel(model.features(samples), chances, voice)
+        return hide_stripes(mel, chances, change), speed_factor(chances, voice)
 
     def _targets(self, phones: Tensor, num_steps: int, speed: Tensor) -> Tensor:
         """(batch, steps) the phone at the middle of each step, in the time of the recording."""
@@ -294,8 +296,3 @@ class PhoneStart:
         is_inside = places < phones.shape[1]
         found = phones.gather(1, places.clamp(max=phones.shape[1] - 1))
         return torch.where(is_inside, found, _IGNORED)
-
-
-def _without_stretch(voice: VoiceChange) -> VoiceChange:
-    """Uneven time would move the phones away from where the alignment has them."""
-    return VoiceChange(voice.speed, voice.warp, 0.0, voice.tilt, voice.floor)
