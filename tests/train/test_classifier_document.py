@@ -42,6 +42,14 @@ def test_wishes_reach_inside_of_blocks() -> None:
         make_document("d", "o", base=base, data={"overfitting.gap": 1.0})
 
 
+def test_an_empty_wish_takes_a_key_out_of_the_base() -> None:
+    base = {"data": {"subset": "fsdd", "augment": {"noise": 0.5}}, "run": {"init_from": "phones"}}
+    wishes = {"subset": None, "augment.noise": None, "layout": None}
+    made = make_document("d", "o", base=base, data=wishes, run={"init_from": None})
+    assert made["data"] == {"folder": "d", "augment": {}}
+    assert made["run"] == {"out": "o"}
+
+
 @pytest.mark.parametrize(
     ("wish", "gone"),
     [({"steps": 9}, "epochs"), ({"batch_seconds": 60.0}, "batch_size"), ({"epochs": 2}, "steps")],

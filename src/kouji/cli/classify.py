@@ -80,14 +80,14 @@ def train(
     session.start()
     _check_group(group_by)
     wishes = _by_block(read_changes(set_values or []))
-    named = {"epochs": epochs, "precision": precision, "device": device, "init_from": init_from}
+    named = _given(epochs=epochs, precision=precision, device=device, init_from=init_from)
     document = make_document(
         data,
         out,
         base=None if recipe is None else read_base(recipe),
-        data={"layout": layout, "subset": subset, "group_by": group_by, **wishes["data"]},
-        model={"architecture": architecture, **wishes["model"]},
-        run={**wishes["run"], **{key: value for key, value in named.items() if value is not None}},
+        data={**_given(layout=layout, subset=subset, group_by=group_by), **wishes["data"]},
+        model={**_given(architecture=architecture), **wishes["model"]},
+        run={**wishes["run"], **named},
     )
     seed_numbers = [document["run"].get("seed", 0)] if seeds is None else _read_seeds(seeds)
     held_out = None if folds is None else [fold.strip() for fold in folds.split(",")]
@@ -101,6 +101,11 @@ def train(
     if held_out == ["none"]:  # nothing is left to be measured on
         document["run"] |= {"evaluate_every": 0, "evaluate_epochs": 0}
     _train_once(document, out)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were named on the command line."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _by_block(changes: dict[str, Any]) -> dict[str, dict[str, Any]]:

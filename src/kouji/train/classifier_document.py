@@ -41,8 +41,8 @@ def make_document(
 ) -> dict[str, Any]:
     """A recipe's document: `base` (else `read_defaults`) with the given blocks laid over it.
 
-    folder: of the data; out: of the run; keys whose value is None are left as they are, and keys
-            with dots are looked up inside: augment.mixup
+    folder: of the data; out: of the run; a key whose value is None is taken out, so that its
+            default counts, and keys with dots are looked up inside: augment.mixup
     raises: ConfigError for dots below what is no mapping
     """
     document: dict[str, Any] = copy.deepcopy(dict(base or read_defaults()))
@@ -50,8 +50,7 @@ def make_document(
     for name, block in (("data", data), ("model", model), ("run", run)):
         document[name] = dict(document.get(name) or {})
         for key, value in (block or {}).items():
-            if value is not None:
-                _put(document[name], key, value)
+            _put(document[name], key, value)
     own = document["run"]
     for first, second in (("steps", "epochs"), ("batch_seconds", "batch_size")):
         asked = [key for key in (first, second) if (run or {}).get(key) is not None]
@@ -63,8 +62,11 @@ def make_document(
 
 
 def _put(block: dict[str, Any], key: str, value: Any) -> None:
-    """Set a key, or one inside of it: "augment.mixup"."""
+    """Set a key, or one inside of it: "augment.mixup"; None takes it out."""
     outer, _, inner = key.partition(".")
+    if not inner and value is None:
+        block.pop(key, None)
+        return
     if not inner:
         block[key] = value
         return
