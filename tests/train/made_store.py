@@ -13,6 +13,28 @@ from kouji.train.store import Clip, StoreWriter, standard_arrays
 
 NAMES = ("a", "o", "i", "u", "m", "sh")
 EDGE_FRAMES = 5
+_BINS = 33  # of the spectrum that gives the noise of a phone its colour, 375 Hz apart
+_SWELL_SAMPLES = HOP_SAMPLES // 2  # 10 ms: a frame's window reaches so far into the next frame
+_BACKGROUND = 0.1  # of a phone's level, as in rooms: what is empty would show any bit of a phone
+
+
+def _draw_filter(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Taps that colour noise and leave it as loud as it was."""
+    taps = np.fft.fftshift(np.fft.irfft(np.exp(rng.normal(0, 1, _BINS))))
+    return np.asarray(taps / np.linalg.norm(taps))
+
+
+def _noise(
+    rng: np.random.Generator, taps: NDArray[np.float64], num_samples: int
+) -> NDArray[np.float64]:
+    """White noise of deviation 1 through a filter."""
+    return np.convolve(rng.normal(0, 1, num_samples + len(taps) - 1), taps, "valid")
+
+
+def _swell(num_samples: int) -> NDArray[np.float64]:
+    """How loud a phone is from its beginning to its end, at most 1."""
+    inside = np.minimum(np.arange(num_samples), np.arange(num_samples)[::-1]) + 0.5
+    return np.minimum(inside / _SWELL_SAMPLES, 1)
 
 
 def write_made_store(folder: Path, num_clips: int = 60, seed: int = 1) -> list[NDArray[np.int64]]:
@@ -22,6 +44,8 @@ def write_made_store(folder: Path, num_clips: int = 60, seed: int = 1) -> list[N
     """
     rng = np.random.default_rng(seed)
     spectra = {name: rng.normal(-4, 2, NUM_MELS) for name in NAMES}
+    filters = {name: _draw_filter(rng) for name in NAMES}
+    hush = np.zeros(EDGE_FRAMES * HOP_SAMPLES)
     writer = StoreWriter(folder, standard_arrays(NUM_MELS), tag="t")
     truth = []
     for number in range(num_clips):
@@ -35,7 +59,12 @@ def write_made_store(folder: Path, num_clips: int = 60, seed: int = 1) -> list[N
         frames, count = len(mel), len(said)
         f0 = np.where(mel.mean(axis=1) > -9, 120.0 + 80.0 * (number % 2), 0.0)
         times = np.arange(frames * HOP_SAMPLES) / 24_000
-        wave = 6000 * np.sin(2 * np.pi * f0.max() * times)
+        hum = np.sin(2 * np.pi * f0.max() * times)
+        lengths = durations * HOP_SAMPLES  # samples
+        noises = [_noise(rng, filters[n], m) for n, m in zip(said, lengths, strict=True)]
+        loudness = np.concatenate([hush, *map(_swell, lengths), hush])
+        background = _BACKGROUND * rng.normal(0, 1, len(times))
+        wave = 1500 * (loudness * (hum + np.concatenate([hush, *noises, hush])) + background)
         clip = Clip(
             id=str(number),
             path=f"{number}.wav",

@@ -22,6 +22,7 @@ from kouji.train.alignment import (
     silence_doubt,
     units_from_path,
 )
+from kouji.train.gaussian_aligner import NUM_CEPSTRA, cepstra
 from kouji.train.store import Store
 
 CLOSED = SYMBOL_IDS["sil"]
@@ -109,6 +110,13 @@ def test_doubt_is_high_where_it_is_loud() -> None:
     graph = build_graph(_ids("a"), np.array([0]))
     emission = emissions(np.zeros((30, NUM_STATES)), graph, doubt)
     assert emission[15, 0] < 1e-4 * emission[15, 2]
+
+
+@pytest.mark.parametrize("slope_frames", [1, 2])
+def test_a_slope_is_what_a_frame_adds(slope_frames: int) -> None:
+    rising = np.tile(np.arange(-8.0, 2.0)[:, None], (1, NUM_MELS))
+    slope = cepstra(rising, slope_frames=slope_frames)[slope_frames:-slope_frames, NUM_CEPSTRA]
+    np.testing.assert_allclose(slope, 1, rtol=1e-6)
 
 
 def test_flat_start_finds_the_phones(tmp_path: Path) -> None:

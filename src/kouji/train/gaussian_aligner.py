@@ -25,19 +25,23 @@ _SCALE = 0.5  # frames 20 ms apart are not independent: their likelihoods are te
 Floats = NDArray[np.float64]
 
 
-def cepstra(mel: NDArray[np.floating]) -> NDArray[np.float32]:
+def cepstra(mel: NDArray[np.floating], *, slope_frames: int = 2) -> NDArray[np.float32]:
     """Features of one clip, before scaling to unit variance.
 
-    mel:     (frames, mels) natural-log mel
-    returns: (frames, NUM_FEATURES) cepstra without their mean, and their slopes
+    mel:          (frames, mels) natural-log mel, at the level that windows of 80 ms give
+    slope_frames: a slope is the regression over so many frames on either side
+    returns:      (frames, NUM_FEATURES) cepstra without their mean, and their slopes
     """
     bands = mel[:, :64].astype(np.float64)  # below 7 kHz, where every source has content
     number = np.arange(bands.shape[1]) + 0.5
     basis = np.cos(np.pi / bands.shape[1] * np.outer(number, np.arange(NUM_CEPSTRA)))
     static = np.maximum(bands, -9.0) @ basis / bands.shape[1]
     static -= static.mean(axis=0)
-    padded = np.pad(static, ((2, 2), (0, 0)), mode="edge")
-    slope = (2 * (padded[4:] - padded[:-4]) + padded[3:-1] - padded[1:-3]) / 10
+    padded = np.pad(static, ((slope_frames, slope_frames), (0, 0)), mode="edge")
+    here = slope_frames + np.arange(len(static))
+    steps = range(1, slope_frames + 1)
+    rise = sum(step * (padded[here + step] - padded[here - step]) for step in steps)
+    slope = rise / (2 * sum(step * step for step in steps))
     return np.concatenate([static, slope], axis=1).astype(np.float32)
 
 
