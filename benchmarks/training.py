@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kouji.models.mini.config import NUM_MELS, MiniConfig
+from kouji.models.mini.config import FINE_CHANNELS, NUM_MELS, MiniConfig
 from kouji.train.distributed import join, spawn
 from kouji.train.ledger import Ledger
 from kouji.train.loader import Loaded
@@ -80,7 +80,7 @@ class RandomClips:
         return Example(
             symbols=rng.integers(1, 40, self.num_phones), tones=rng.integers(0, 5, self.num_phones),
             durations=durations, prosody=normal(self.num_phones, 3).clip(0, 1),
-            mel=normal(frames, NUM_MELS), log_f0=normal(frames),
+            mel=normal(frames, FINE_CHANNELS), log_f0=normal(frames),
             voiced=(rng.random(frames) < 0.6).astype(np.float32), reference=normal(180, NUM_MELS),
             full_band=1.0, speaker=int(rng.integers(0, 8)),
             words=np.zeros(self.num_phones, dtype=np.int64),

@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kouji.audio.features import MINI_MEL
+from kouji.audio.features import MINI_FINE_MEL
 from kouji.audio.griffin_lim import griffin_lim
 from kouji.audio.resample import resample
-from kouji.models.mini.config import MEL_MEAN, MEL_STD
+from kouji.models.mini.config import HOP_SAMPLES
+from kouji.models.mini.fine_mel import log_magnitudes, measure_fine_mel
 from kouji.models.mini.synthesis import vocode_mel
 from kouji.models.mini.weights import SHIPPED, load_checkpoint
 from kouji.train.store import Store
@@ -66,16 +67,16 @@ def main() -> None:
     folder = SHIPPED if options.model == "mini" else Path(options.model)
     vocoder = load_checkpoint(folder).vocoder
     systems: dict[str, Callable[[torch.Tensor], Wave]] = {
-        "mini vocoder": lambda mel: vocode_mel(vocoder, (mel - MEL_MEAN) / MEL_STD, seed=0),
-        "Griffin-Lim 32": lambda mel: griffin_lim(mel.T[None], MINI_MEL)[0].numpy(),
+        "mini vocoder": lambda mel: vocode_mel(vocoder, mel[0], seed=0),
+        "Griffin-Lim 32": lambda mel: griffin_lim(log_magnitudes(mel), MINI_FINE_MEL)[0].numpy(),
     }
     figures: dict[str, dict[str, list[float]]] = {
         name: {"pesq": [], "log_distance": [], "rtf": []} for name in systems
     }
     for index in chosen:
         real = store.wave(int(index)).astype(np.float32) / 32768.0
-        real = real[: 24_000 * 8]
-        mel = torch.from_numpy(store.mel(int(index)).astype(np.float32))[: len(real) // 480]
+        real = real[: 24_000 * 8 // HOP_SAMPLES * HOP_SAMPLES]
+        mel = measure_fine_mel(torch.from_numpy(real)[None])
         for name, make in systems.items():
             began = time.perf_counter()
             made = make(mel)

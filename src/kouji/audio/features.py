@@ -113,11 +113,16 @@ class MelConfig(SpectrogramConfig):
         return self.sample_rate / 2 if self.fmax is None else self.fmax
 
 
-# 80 bands, 50 frames/s: CosyVoice 3's definition and the one `mini` uses.
+# 80 bands, 50 frames/s: CosyVoice 3's definition, and what `mini` hears references by.
 MINI_MEL = MelConfig(
     sample_rate=24000, n_fft=1920, hop_length=480, win_length=1920, num_mels=80, fmax=12000.0
 )
 COSYVOICE3_MEL = MINI_MEL
+# What `mini` makes sound of: windows of 40 ms, 100 frames/s. A window of 80 ms cannot say when
+# within it something began (docs/experiments.md).
+MINI_FINE_MEL = MelConfig(
+    sample_rate=24000, n_fft=960, hop_length=240, win_length=960, num_mels=80, fmax=12000.0
+)
 COSYVOICE2_MEL = MelConfig(
     sample_rate=24000, n_fft=1920, hop_length=480, win_length=1920, num_mels=80, fmax=8000.0
 )

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kouji.audio.features import MINI_MEL, mel_spectrogram
+from kouji.audio.features import MINI_FINE_MEL, MINI_MEL, mel_spectrogram
 from kouji.audio.labels import label_tags, riff_info
 from kouji.audio.watermark import embed
 from kouji.graphs.folder import (
@@ -31,6 +31,8 @@ from kouji.graphs.folder import (
 )
 from kouji.graphs.mini_stages import mini_stages
 from kouji.models.mini.config import (
+    FINE_MEAN,
+    FINE_PER_FRAME,
     HOP_SAMPLES,
     LOG_F0_MEAN,
     LOG_F0_STD,
@@ -92,6 +94,12 @@ def describe(checkpoint: Checkpoint, number: int) -> dict[str, Any]:
         "hop_samples": HOP_SAMPLES,
         "pace": checkpoint.pace,
         "mel": {**asdict(MINI_MEL), "mean": MEL_MEAN, "std": MEL_STD},
+        "fine_mel": {
+            **asdict(MINI_FINE_MEL),
+            "mean": FINE_MEAN,
+            "std": MEL_STD,
+            "per_frame": FINE_PER_FRAME,
+        },
         "log_f0": {"mean": LOG_F0_MEAN, "std": LOG_F0_STD},
         "symbols": list(SYMBOLS),
         "silent_symbols": [i for i, name in enumerate(SYMBOLS) if is_silence(name)],

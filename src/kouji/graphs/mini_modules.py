@@ -15,6 +15,7 @@ from kouji.graphs.fourier import analysis_filters, synthesis_filters
 from kouji.graphs.mark import Mark
 from kouji.models.mini.config import HOP_SAMPLES, SAMPLE_RATE
 from kouji.models.mini.excitation import hertz, pulse_train
+from kouji.models.mini.fine_mel import join_bands
 from kouji.models.mini.model import AcousticModel, PhoneProsody
 from kouji.models.mini.plan import MAX_PHONE_FRAMES
 from kouji.models.mini.synthesis import CROSSOVER_BAND, FADE_SAMPLES
@@ -151,7 +152,7 @@ class PlanGraph(nn.Module):
 
 
 class DecodeGraph(nn.Module):
-    """Frames to mel, in two passes as `Networks.decode` does it."""
+    """Frames to fine mel, in two passes as `Networks.decode` does it."""
 
     def __init__(self, acoustic: AcousticModel) -> None:
         super().__init__()
@@ -161,7 +162,7 @@ class DecodeGraph(nn.Module):
     def forward(
         self, x: Tensor, frame_mask: Tensor, log_f0: Tensor, voicing: Tensor, speaker: Tensor
     ) -> Tensor:
-        """Inputs as `PlanGraph` gives them; returns (batch, frames, mels) normalised log-mel."""
+        """Inputs as `PlanGraph` gives them; returns (batch, frames, FINE_CHANNELS) fine mel."""
         heard = torch.sigmoid(voicing) * frame_mask
         narrow = speaker.new_zeros(speaker.shape[0])
         mel = self.acoustic.decode(
@@ -172,13 +173,12 @@ class DecodeGraph(nn.Module):
             _twice(speaker),
             torch.cat([narrow, narrow + 1]),
         )
-        low, high = mel[: x.shape[0], :, :CROSSOVER_BAND], mel[x.shape[0] :, :, CROSSOVER_BAND:]
-        joined = torch.cat([low, high], dim=-1)
+        joined = join_bands(mel[: x.shape[0]], mel[x.shape[0] :], CROSSOVER_BAND)
         return joined * frame_mask[..., None]
 
 
 class VocodeGraph(nn.Module):
-    """Mel and pitch to samples that carry the watermark."""
+    """Fine mel and pitch to samples that carry the watermark."""
 
     def __init__(self, vocoder: Vocoder, payload: int) -> None:
         """payload: the number in the watermark of everything this graph says."""
@@ -195,18 +195,18 @@ class VocodeGraph(nn.Module):
             self.register_buffer(name, value.contiguous())
 
     def forward(
-        self, mel: Tensor, frame_mask: Tensor, log_f0: Tensor, voicing: Tensor, noise: Tensor
+        self, fine_mel: Tensor, frame_mask: Tensor, log_f0: Tensor, voicing: Tensor, noise: Tensor
     ) -> Tensor:
-        """mel as `DecodeGraph` gives it; noise: (batch, frames, 480) of unit variance.
+        """fine_mel as `DecodeGraph` gives it; noise: (batch, frames, 480) of unit variance.
 
         returns: (batch, samples), zero but for the fading mark where masked
         """
         # A row alone ends on its last frame, so that one is held where padding follows.
-        clock = torch.arange(frame_mask.shape[1], device=mel.device)[None]
+        clock = torch.arange(frame_mask.shape[1], device=fine_mel.device)[None]
         last = frame_mask.sum(dim=1, keepdim=True).long() - 1
         held = torch.minimum(clock, last).clamp(min=0)
         pulses = pulse_train(hertz(log_f0.gather(1, held)), torch.sigmoid(voicing.gather(1, held)))
-        envelopes = self.vocoder.envelopes(mel, frame_mask[..., None], Pitch(log_f0, voicing))
+        envelopes = self.vocoder.envelopes(fine_mel, frame_mask[..., None], Pitch(log_f0, voicing))
         is_valid = frame_mask.repeat_interleave(HOP_SAMPLES, dim=1)
         hiss = noise.flatten(1) * is_valid
         raw = self._filter(pulses * is_valid, hiss, *envelopes, frame_mask)

@@ -20,7 +20,7 @@ from kouji.graphs.mini_modules import (
     VocodeGraph,
 )
 from kouji.graphs.stage import Port, Sizes, Stage, Tensors
-from kouji.models.mini.config import HOP_SAMPLES, NUM_MELS, SAMPLE_RATE
+from kouji.models.mini.config import FINE_CHANNELS, HOP_SAMPLES, NUM_MELS, SAMPLE_RATE
 from kouji.models.mini.excitation import noise
 from kouji.models.mini.frontend import PhoneSequence
 from kouji.models.mini.model import NUM_PROSODY
@@ -42,6 +42,9 @@ _FRAME_MASK = Port("frame_mask", ("batch", "frames"), meaning="1 for frames, 0 f
 _LOG_F0 = Port("log_f0", ("batch", "frames"), meaning="normalised natural logarithm of f0")
 _VOICING = Port("voicing", ("batch", "frames"), meaning="logit that the frame is voiced")
 _MEL = Port("mel", ("batch", "frames", NUM_MELS), meaning="normalised log-mel")
+_FINE_MEL = Port(
+    "fine_mel", ("batch", "frames", FINE_CHANNELS), meaning="two normalised log-mels of 10 ms"
+)
 
 # Sizes that files are made with and tried with: other lengths, one row and several, short ones.
 _PHONES = ({"phones": 13, "frames": 40}, {"phones": 29, "frames": 97}, {"phones": 4, "frames": 17})
@@ -191,7 +194,7 @@ class _Maker:
         )
 
     def decode(self) -> Stage:
-        """Frames to mel."""
+        """Frames to fine mel."""
 
         def model(
             x: Tensor, frame_mask: Tensor, log_f0: Tensor, voicing: Tensor, speaker: Tensor
@@ -211,7 +214,7 @@ class _Maker:
             DecodeGraph(self.acoustic).eval(),
             model,
             (self.x_port, _FRAME_MASK, _LOG_F0, _VOICING, self.speaker_port),
-            (_MEL,),
+            (_FINE_MEL,),
             make_inputs,
             {"batch": 2, "frames": 40},
             ({"batch": 3, "frames": 97}, {"batch": 1, "frames": 9}),
@@ -219,18 +222,18 @@ class _Maker:
         )
 
     def vocode(self, payload: int) -> Stage:
-        """Mel and pitch to marked samples."""
+        """Fine mel and pitch to marked samples."""
 
         def model(
-            mel: Tensor, frame_mask: Tensor, log_f0: Tensor, voicing: Tensor, given: Tensor
+            fine_mel: Tensor, frame_mask: Tensor, log_f0: Tensor, voicing: Tensor, given: Tensor
         ) -> Tensors:
             del given  # as `noise` makes it for the seed that is the row's number
-            plans = _plans(mel, frame_mask, log_f0, voicing, mel[:, 0])
+            plans = _plans(fine_mel, frame_mask, log_f0, voicing, fine_mel[:, 0])
             spans = [(0, plan.num_frames) for plan in plans]
-            mels = [row[: plan.num_frames] for row, plan in zip(mel, plans, strict=True)]
+            mels = [row[: plan.num_frames] for row, plan in zip(fine_mel, plans, strict=True)]
             networks = Networks(self.acoustic, self.vocoder)
             said = networks.vocode(plans, mels, spans, range(len(plans)))
-            room = np.zeros((len(said), mel.shape[1] * HOP_SAMPLES), np.float32)
+            room = np.zeros((len(said), fine_mel.shape[1] * HOP_SAMPLES), np.float32)
             for row, samples in zip(room, said, strict=True):
                 row[: len(samples)] = samples
                 row[:] = embed(row, SAMPLE_RATE, payload)
@@ -238,7 +241,7 @@ class _Maker:
 
         def make_inputs(sizes: Sizes) -> Tensors:
             mask = _mask(sizes["batch"], sizes["frames"])
-            mel = _normal(sizes, "frames", NUM_MELS) * mask[..., None]
+            mel = _normal(sizes, "frames", FINE_CHANNELS) * mask[..., None]
             rows = [noise(row, 0, sizes["frames"]) for row in range(sizes["batch"])]
             return (
                 mel,
@@ -253,7 +256,7 @@ class _Maker:
             "vocode",
             VocodeGraph(self.vocoder, payload).eval(),
             model,
-            (_MEL, _FRAME_MASK, _LOG_F0, _VOICING, hiss),
+            (_FINE_MEL, _FRAME_MASK, _LOG_F0, _VOICING, hiss),
             (out,),
             make_inputs,
             {"batch": 2, "frames": 40},

@@ -18,22 +18,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from kouji.audio.features import MINI_MEL
+from kouji.audio.features import MINI_FINE_MEL
 from kouji.audio.griffin_lim import griffin_lim
 from kouji.models.mini.config import (
     ENERGY_BANDS,
     FRAME_RATE_HZ,
     LOG_F0_MEAN,
     LOG_F0_STD,
-    MEL_MEAN,
-    MEL_STD,
     MiniConfig,
 )
+from kouji.models.mini.fine_mel import log_magnitudes, one_after_another
 from kouji.models.mini.model import AcousticModel, FramePitch, PhoneProsody
 from kouji.train.mini_data import (
     average_metrics,
     check_keys,
     clip_path,
+    fine_mel,
     length_mask,
     open_split,
     pad_rows,
@@ -72,7 +72,10 @@ _FRAMES_PER_UNIT = {
 
 
 class Example(NamedTuple):
-    """One utterance; arrays are (phones,), (frames,) or (frames, mels)."""
+    """One utterance; arrays are (phones,), (frames,) or (frames, channels).
+
+    mel: fine, what the decoder is to say; reference: coarse, as the speaker encoder hears it
+    """
 
     symbols: NDArray[np.int64]
     tones: NDArray[np.int64]
@@ -104,11 +107,17 @@ def phone_means(
 
 
 class AcousticData(Dataset[Example]):
-    """Aligned utterances of one split."""
+    """Aligned utterances of one split.
 
-    def __init__(self, store: Store, reference_seconds: Sequence[float]) -> None:
+    with_mel: whether examples have what the decoder is to say; measuring it takes the waves
+    """
+
+    def __init__(
+        self, store: Store, reference_seconds: Sequence[float], *, with_mel: bool = True
+    ) -> None:
         kept = [i for i in range(len(store)) if len(store.array("aligned_durations", i)) > 2]
         self.store = store.select(store.rows[kept])
+        self.with_mel = with_mel
         self.has_words = "aligned_words" in self.store.arrays
         self.reference_frames = [round(s * FRAME_RATE_HZ) for s in reference_seconds]
         names = sorted(speaker.name for speaker in store.speakers)
@@ -159,7 +168,7 @@ class AcousticData(Dataset[Example]):
             store.array("aligned_tones", index).astype(np.int64),
             durations,
             prosody,
-            mel,
+            fine_mel(store, index)[lead:end] if self.with_mel else mel[:, :0],
             log_f0,
             voiced,
             self.reference(index, rng),
@@ -293,13 +302,12 @@ class MiniAcoustic:
         assert isinstance(model, AcousticTrainer)
         for number, example in enumerate(shown_examples(self.dataset("valid"))):
             batch = batch_for(model, self.collate([example]), self.keep_float32)
-            made = make(model.acoustic, batch).mel[0].float()
-            monitor.mel(f"mel/{number}/real", batch["mel"][0].T, step)
-            monitor.mel(f"mel/{number}/predicted", made.T, step)
+            made = make(model.acoustic, batch).mel
+            monitor.mel(f"mel/{number}/real", one_after_another(batch["mel"])[0].T, step)
+            monitor.mel(f"mel/{number}/predicted", one_after_another(made)[0].T, step)
             monitor.alignment(f"alignment/{number}", alignment_picture(example.durations), step)
-            log_mel = (made * MEL_STD + MEL_MEAN).T[None].cpu()
-            sound = griffin_lim(log_mel, MINI_MEL, iterations=16)[0]
-            monitor.audio(f"audio/{number}/griffin_lim", sound, MINI_MEL.sample_rate, step)
+            sound = griffin_lim(log_magnitudes(made).cpu(), MINI_FINE_MEL, iterations=16)[0]
+            monitor.audio(f"audio/{number}/griffin_lim", sound, MINI_FINE_MEL.sample_rate, step)
 
 
 def make(acoustic: AcousticModel, batch: dict[str, Tensor]) -> Made:

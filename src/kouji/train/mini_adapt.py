@@ -29,6 +29,7 @@ from kouji.models.mini.config import (
     MEL_MEAN,
     MEL_STD,
 )
+from kouji.models.mini.fine_mel import measure_fine_mel
 from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.voice import RANK, AdaptedVoice
 from kouji.train.alignment import AlignedUnits
@@ -76,7 +77,8 @@ class Adapted:
 class Minute:
     """A recording as the decoder meets it, each but the speaker (frames, ...).
 
-    mel is what the decoder is to make of the others; full_band: there is content up to 12 kHz
+    mel:       fine, what the decoder is to make of the others
+    full_band: there is content up to 12 kHz
     """
 
     x: Tensor
@@ -89,9 +91,15 @@ class Minute:
 
 @dataclass(frozen=True)
 class Measures:
-    """A recording before anything is known of its words: mel is natural log, f0 zero unvoiced."""
+    """A recording before anything is known of its words.
+
+    mel:  (frames, mels) natural log, coarse
+    fine: (frames, FINE_CHANNELS) normalised fine mel
+    f0:   (frames,) Hz, zero where unvoiced
+    """
 
     mel: NDArray[np.float32]
+    fine: Tensor
     f0: NDArray[np.float32]
     full_band: bool
 
@@ -111,8 +119,12 @@ def measure_recording(audio: Audio) -> Measures:
         )
     known = measure(audio.samples)
     arrays = acoustic_features(level_speech(audio.samples, known.level_dbfs, _LEVEL_DBFS))
+    wave = torch.from_numpy(arrays["wave"].astype(np.float32) / 32768.0)
     return Measures(
-        arrays["mel"].astype(np.float32), arrays["f0"], is_full_band(known.bandwidth_hz)
+        arrays["mel"].astype(np.float32),
+        measure_fine_mel(wave[None])[0],
+        arrays["f0"],
+        is_full_band(known.bandwidth_hz),
     )
 
 
@@ -138,7 +150,12 @@ def read_minute(
     log_f0 = (scaled * voiced).astype(np.float32)
     x = _decoder_input(acoustic, aligned, mel, log_f0, voiced, speaker)
     return Minute(
-        x, torch.from_numpy(log_f0), torch.from_numpy(voiced), mel, speaker, measures.full_band
+        x,
+        torch.from_numpy(log_f0),
+        torch.from_numpy(voiced),
+        measures.fine,
+        speaker,
+        measures.full_band,
     )
 
 
@@ -294,7 +311,7 @@ def _decode(
 
 
 def _smooth(mel: Tensor) -> Tensor:
-    """Running mean over time of (batch, frames, mels); as many frames."""
+    """Running mean over frames of (batch, frames, channels); as many frames."""
     means = F.avg_pool1d(
         mel.transpose(1, 2), _SMOOTH_FRAMES, 1, _SMOOTH_FRAMES // 2, count_include_pad=False
     )

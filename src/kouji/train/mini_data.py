@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kouji.errors import ConfigError
 from kouji.models.mini.config import FRAME_RATE_HZ, MEL_MEAN, MEL_STD
+from kouji.models.mini.fine_mel import measure_fine_mel
 from kouji.train.recipes import metric_sums
 from kouji.train.store import Clip, Store
 
@@ -40,6 +41,12 @@ def open_split(store_path: str | Path, split: str, *, languages: Sequence[str] =
 def scaled_mel(store: Store, index: int) -> NDArray[np.float32]:
     """(frames, mels) log-mel scaled to about zero mean and unit variance."""
     return (store.mel(index).astype(np.float32) - MEL_MEAN) / MEL_STD
+
+
+def fine_mel(store: Store, index: int) -> NDArray[np.float32]:
+    """(frames, FINE_CHANNELS) normalised fine mel, measured anew: stores hold the coarse one."""
+    wave = torch.from_numpy(store.wave(index).astype(np.float32) / 32768.0)
+    return measure_fine_mel(wave[None])[0].numpy()
 
 
 def pad_rows(rows: Sequence[NDArray[Any]], dtype: torch.dtype) -> Tensor:

@@ -148,7 +148,7 @@ class MiniProsody:
     def dataset(self, split: str) -> ReadingData:
         """Aligned clips of `split`."""
         store = open_split(self.data["store"], split, languages=self.data["languages"])
-        clips = AcousticData(store, self.data["reference_seconds"])
+        clips = AcousticData(store, self.data["reference_seconds"], with_mel=False)
         return ReadingData(clips, self.mini.speaker_channels)
 
     def collate(self, examples: Sequence[Reading]) -> dict[str, Tensor]:

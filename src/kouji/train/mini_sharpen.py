@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from kouji.models.mini.config import NUM_MELS
+from kouji.models.mini.config import FINE_CHANNELS
+from kouji.models.mini.fine_mel import one_after_another
 from kouji.models.mini.model import AcousticModel
 from kouji.train.mini_acoustic import AcousticTrainer, MiniAcoustic
 from kouji.train.mini_data import average_metrics, check_keys
@@ -50,10 +51,11 @@ class Critic(nn.Module):
     def forward(self, mel: Tensor, full_band: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Score patches; high is real.
 
-        mel:       (batch, frames, mels) normalised log-mel
+        mel:       (batch, frames, FINE_CHANNELS) normalised fine mel
         full_band: (batch,) one where the recording reaches 12 kHz
-        returns:   (batch, 1, frames / 2, mels / 16) scores, and what each layer sees
+        returns:   (batch, 1, frames, mels / 16) scores, and what each layer sees
         """
+        mel = one_after_another(mel)
         band = full_band.to(mel.dtype)[:, None, None].expand_as(mel)
         x = torch.stack([mel, band], dim=1)
         seen = []
@@ -72,7 +74,7 @@ class SharpenTrainer(AcousticTrainer):
 
 
 class Crops(NamedTuple):
-    """Stretches of a batch: real and made mels (batch, frames, mels), mask (batch, frames, 1)."""
+    """Stretches of a batch: real and made (batch, frames, channels), mask (batch, frames, 1)."""
 
     real: Tensor
     made: Tensor
@@ -136,7 +138,7 @@ class MiniSharpen(MiniAcoustic):
     def _critic_gradient(
         self, critic: Critic, crops: Crops, full_band: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Where the critic wants the made mel to go, (batch, frames, mels); and two losses."""
+        """Where the critic wants the made mel to go, (batch, frames, channels); and two losses."""
         dtype = next(critic.parameters()).dtype
         leaf = crops.made.detach().requires_grad_()
         with torch.no_grad():
@@ -212,18 +214,19 @@ def decode_crops(
 
 def texture(crops: Crops) -> Tensor:
     """How lively the made mels are: their mean change between frames, relative to real ones."""
-    moves = [(mel[:, 1:] - mel[:, :-1]).abs().sum() for mel in (crops.made.detach(), crops.real)]
+    mels = (one_after_another(mel) for mel in (crops.made.detach(), crops.real))
+    moves = [(mel[:, 1:] - mel[:, :-1]).abs().sum() for mel in mels]
     return moves[0] / moves[1].clamp(min=1e-6)
 
 
 def _absolute_error(made: Tensor, crops: Crops) -> Tensor:
     """Mean absolute error over valid frames and mels."""
-    return ((made - crops.real).abs() * crops.mask).sum() / (crops.mask.sum() * NUM_MELS)
+    return ((made - crops.real).abs() * crops.mask).sum() / (crops.mask.sum() * FINE_CHANNELS)
 
 
 def _gradient_norm_of_error(crops: Crops) -> Tensor:
     """Norm of the gradient of `_absolute_error` in the mel: one sign over the count, each."""
-    return (crops.mask.sum() * NUM_MELS).rsqrt()
+    return (crops.mask.sum() * FINE_CHANNELS).rsqrt()
 
 
 def _critic_loss(critic: Critic, real: Tensor, made: Tensor, full_band: Tensor) -> Tensor:

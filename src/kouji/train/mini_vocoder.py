@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from kouji.audio.features import MINI_MEL, mel_spectrogram
+from kouji.audio.features import MINI_FINE_MEL, mel_spectrogram
 from kouji.models.mini.config import (
     HOP_SAMPLES,
     LOG_F0_MEAN,
     LOG_F0_STD,
-    MEL_MEAN,
     MEL_STD,
     MiniConfig,
 )
+from kouji.models.mini.fine_mel import measure_fine_mel
 from kouji.models.mini.refine import refine
 from kouji.models.mini.vocoder import Pitch, Vocoder, source_pulses
 from kouji.train.mini_data import (
@@ -35,8 +35,8 @@ from kouji.train.mini_data import (
     check_keys,
     clip_path,
     clip_seconds,
+    fine_mel,
     open_split,
-    scaled_mel,
 )
 from kouji.train.mini_samples import batch_for, shown_examples
 from kouji.train.monitor import Monitor
@@ -53,7 +53,7 @@ _FLOOR = 1e-4  # magnitudes below are silence; keeps the logarithm from chasing 
 
 
 class Crop(NamedTuple):
-    """mel (frames, mels), log_f0 and voiced (frames,), wave and hiss (samples,).
+    """mel (frames, FINE_CHANNELS), log_f0 and voiced (frames,), wave and hiss (samples,).
 
     hiss: the noise the vocoder shapes; drawn per crop, so that it does not depend on how a
           batch is divided
@@ -99,7 +99,7 @@ class CropData(Dataset[Crop]):
         wave = store.wave(index, start * HOP_SAMPLES, count * HOP_SAMPLES)
         span = slice(start, start + count)
         return Crop(
-            scaled_mel(store, index)[span],
+            fine_mel(store, index)[span],
             log_f0[span].astype(np.float32),
             (f0[span] > 0).astype(np.float32),
             wave.astype(np.float32) / 32768.0,
@@ -190,10 +190,9 @@ class MiniVocoder:
         """
         real = batch["wave"]
         log_distance, share = spectral_distance(inner(made), inner(real))
-        wanted = mel_spectrogram(real, MINI_MEL)
-        mel_distance = (
-            (mel_spectrogram(made, MINI_MEL) - wanted)[..., _EDGE_FRAMES:-_EDGE_FRAMES].abs().mean()
-        )
+        wanted = measure_fine_mel(real)
+        missed = (measure_fine_mel(made) - wanted)[:, _EDGE_FRAMES:-_EDGE_FRAMES]
+        mel_distance = MEL_STD * missed.abs().mean()
         total = log_distance + share + 0.5 * mel_distance
         metrics = {
             "log_distance": log_distance.detach(),
@@ -202,7 +201,7 @@ class MiniVocoder:
         }
         weight = self.data["refined_weight"]
         if weight:
-            fitted = fit_to_mel(made, wanted)
+            fitted = refine(made[:, None], wanted, torch.ones_like(wanted[..., :1]), rounds=0)
             refined_log, refined_share = spectral_distance(inner(fitted), inner(real))
             total = total + weight * (refined_log + refined_share)
             metrics["refined_log"] = refined_log.detach()
@@ -228,20 +227,9 @@ class MiniVocoder:
             batch = batch_for(model, self.collate([crop]), self.keep_float32)
             sounds = {"real": batch["wave"][0], "made": resynthesise(model, batch)[0].float()}
             for name, sound in sounds.items():
-                monitor.audio(f"audio/{number}/{name}", sound, MINI_MEL.sample_rate, step)
-                mel = mel_spectrogram(sound[None], MINI_MEL)[0]
+                monitor.audio(f"audio/{number}/{name}", sound, MINI_FINE_MEL.sample_rate, step)
+                mel = mel_spectrogram(sound[None], MINI_FINE_MEL)[0]
                 monitor.mel(f"mel/{number}/{name}", mel, step)
-
-
-def fit_to_mel(made: Tensor, log_mel: Tensor) -> Tensor:
-    """What speaking does to samples after the vocoder, without its rounds for consistency.
-
-    made:    (batch, samples)
-    log_mel: (batch, mels, frames) natural log, of the real samples
-    returns: (batch, samples), differentiable in `made`
-    """
-    mel = ((log_mel - MEL_MEAN) / MEL_STD).transpose(1, 2)
-    return refine(made, mel, torch.ones_like(mel[..., :1]), rounds=0)
 
 
 def resynthesise(vocoder: Vocoder, batch: dict[str, Tensor]) -> Tensor:

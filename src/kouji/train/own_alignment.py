@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kouji.errors import TextError
-from kouji.models.mini.config import MEL_MEAN, MEL_STD
+from kouji.models.mini.fine_mel import coarse_mel
 from kouji.models.mini.frontend import FREE, PhoneSequence
 from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.plan import make_plan
@@ -132,8 +132,8 @@ def _read_aloud(
             torch.sigmoid(plan.voicing)[None],
             speaker[None],
             torch.zeros(1),
-        )[0]
-    features = _scaled(cepstra((mel * MEL_STD + MEL_MEAN).numpy()))
+        )
+    features = _scaled(cepstra(coarse_mel(mel)[0].numpy()))
     ends = np.cumsum(plan.durations)[1:-1]
     starts = ends - plan.durations[1:-1]
     sounds = []

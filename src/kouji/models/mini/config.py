@@ -15,6 +15,10 @@ NUM_MELS = 80
 # Fixed scaling of natural-log mels to about zero mean and unit variance.
 MEL_MEAN = -6.0
 MEL_STD = 2.5
+# Between decoder and vocoder a frame carries two fine mels of 10 ms, side by side.
+FINE_PER_FRAME = 2
+FINE_CHANNELS = FINE_PER_FRAME * NUM_MELS
+FINE_MEAN = -7.1  # a window half as long gives 1.1 less; their deviation is that of the others
 # Fixed scaling of natural-log f0: 180 Hz is 0, an octave is 2.
 LOG_F0_MEAN = 5.193
 LOG_F0_STD = 0.3466

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kouji.models.layers.shift_block import Offsets, ShiftStack
-from kouji.models.mini.config import NUM_MELS, MiniConfig
+from kouji.models.mini.config import FINE_CHANNELS, MiniConfig
 from kouji.models.mini.prosody import ProsodyModel
 from kouji.models.mini.speaker import SpeakerEncoder
 from kouji.text.phones import NUM_TONES, SYMBOLS
@@ -83,7 +83,7 @@ class AcousticModel(nn.Module):
         self.place_bandwidth = nn.Linear(1, speaker)
         self.decoder = ShiftStack(width, config.hidden, config.decoder_dilations, condition=speaker)
         self.decoder_norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, NUM_MELS)
+        self.leave = nn.Linear(width, FINE_CHANNELS)
         self.reach = self.decoder.reach
 
     def encode(self, symbols: Tensor, tones: Tensor, mask: Tensor, speaker: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ class AcousticModel(nn.Module):
         speaker:         (batch, channels)
         full_band:       (batch,) one where content up to 12 kHz is wanted, else zero
         offsets:         of adapted voices, one a block of the decoder
-        returns:         (batch, frames, mels) normalised log-mel, float32
+        returns:         (batch, frames, FINE_CHANNELS) normalised fine mel, float32
         """
         condition = speaker + self.place_bandwidth(full_band[:, None].to(speaker.dtype))
         heard = torch.stack([log_f0 * voicing, voicing], dim=-1).to(x.dtype)

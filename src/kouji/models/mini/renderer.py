@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kouji.models.mini.config import HOP_SAMPLES, NUM_MELS, SAMPLE_RATE
+from kouji.models.mini.config import FINE_CHANNELS, HOP_SAMPLES, SAMPLE_RATE
 from kouji.models.mini.frontend import sequence_segment
 from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.plan import Plan, make_plan
@@ -32,13 +32,13 @@ class MiniRow:
     """One segment on its way from plan to samples.
 
     plan:      decided before the row exists
-    mel:       (frames, mels), decoded so far
+    mel:       (frames, FINE_CHANNELS), decoded so far
     start:     first frame not yet given out; end: of the chunk in work
     """
 
     def __init__(self, plan: Plan, seed: int, context: int, *, is_streamed: bool) -> None:
         self.plan, self.seed, self._context = plan, seed, context
-        self.mel = torch.zeros(0, NUM_MELS, device=plan.x.device)
+        self.mel = torch.zeros(0, FINE_CHANNELS, device=plan.x.device)
         self.start = 0
         self._size = FIRST_CHUNK_FRAMES if is_streamed else plan.num_frames
         self.end = self._chunk_end()

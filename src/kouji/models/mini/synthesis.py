@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kouji.models.mini.config import HOP_SAMPLES, MEL_STD
 from kouji.models.mini.excitation import noise, to_samples
+from kouji.models.mini.fine_mel import join_bands
 from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.plan import Plan
 from kouji.models.mini.refine import refine
@@ -26,6 +27,7 @@ FADE_SAMPLES = HOP_SAMPLES // 4  # 5 ms
 # oneDNN keeps the code it made for every length it has met; multiples of this are few. Without,
 # 500 mixed requests grew the process by a sixth.
 PADDED_FRAMES = 32
+_DRAWS = 4  # of the noise, where samples are fitted to a measured mel
 CROSSOVER_BAND = 66  # of 80 mel bands, at about 7.3 kHz
 
 
@@ -48,7 +50,7 @@ class Networks:
         the rest from the full-band one. Few training voices are full-band, and asking for
         full band alone pulled every voice towards them (docs/experiments.md).
 
-        returns: (frames, mels) normalised log-mel per plan, float32
+        returns: (frames, FINE_CHANNELS) normalised fine mel per plan, float32
         """
         reach = self.acoustic.reach
         wide = [
@@ -70,7 +72,7 @@ class Networks:
             is_full.float(),
             join_offsets([*(plan.offsets for plan in plans), *[()] * len(plans)], self.dtype),
         ).chunk(2)
-        mel = torch.cat([narrow[..., :CROSSOVER_BAND], full[..., CROSSOVER_BAND:]], dim=-1)
+        mel = join_bands(narrow, full, CROSSOVER_BAND)
         return [
             row[start - a : end - a]
             for row, (start, end), (a, _) in zip(mel, spans, wide, strict=True)
@@ -119,15 +121,18 @@ class Networks:
 def vocode_mel(vocoder: Vocoder, mel: Tensor, seed: int) -> NDArray[np.float32]:
     """Samples of anyone's measured mel: f0 is read off the mel, the samples are fitted to it.
 
-    mel:     (frames, mels) normalised log-mel, on the vocoder's device
+    mel:     (frames, FINE_CHANNELS) normalised fine mel, on the vocoder's device
     returns: (frames * HOP_SAMPLES,)
     """
     rows = mel[None].to(vocoder.enter.weight.dtype)
     mask = torch.ones_like(rows[..., :1])
     pitch = vocoder.pitch_head(rows, mask)
-    hiss = noise(seed, 0, len(mel)).to(mel.device)[None]
-    raw = vocoder(rows, mask, source_pulses(pitch), hiss, pitch)
-    return refine(raw, mel[None], mask)[0].cpu().numpy()
+    harmonic, breath = vocoder.envelopes(rows, mask, pitch)
+    hiss = torch.stack([noise(seed + draw, 0, len(mel)) for draw in range(_DRAWS)])
+    draws = vocoder.filter_source(
+        source_pulses(pitch).expand(_DRAWS, -1), hiss.to(mel.device), harmonic, breath, mask
+    )
+    return refine(draws[None], mel[None], mask)[0].cpu().numpy()
 
 
 def _faded(samples: NDArray[np.float32], plan: Plan, start: int, end: int) -> NDArray[np.float32]:

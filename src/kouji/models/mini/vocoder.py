@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kouji.models.layers.shift_block import ShiftStack
-from kouji.models.mini.config import HOP_SAMPLES, NUM_MELS, SAMPLE_RATE, MiniConfig
+from kouji.models.mini.config import FINE_CHANNELS, HOP_SAMPLES, SAMPLE_RATE, MiniConfig
 from kouji.models.mini.excitation import hertz, pulse_train
 
 SUBFRAMES = 4
@@ -83,13 +83,13 @@ class PitchHead(nn.Module):
     def __init__(self, config: MiniConfig) -> None:
         super().__init__()
         width = config.pitch_width
-        self.enter = nn.Linear(NUM_MELS, width)
+        self.enter = nn.Linear(FINE_CHANNELS, width)
         self.stack = ShiftStack(width, 3 * width, config.pitch_dilations)
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, 2)
 
     def forward(self, mel: Tensor, mask: Tensor) -> Pitch:
-        """mel: (batch, frames, mels) normalised; mask: (batch, frames, 1)."""
+        """mel: (batch, frames, FINE_CHANNELS) normalised; mask: (batch, frames, 1)."""
         out = self.leave(self.norm(self.stack(self.enter(mel), mask))).float()
         return Pitch(out[..., 0], out[..., 1])
 
@@ -102,7 +102,7 @@ class Vocoder(nn.Module):
         self.config = config
         width = config.vocoder_width
         self.pitch_head = PitchHead(config)
-        self.enter = nn.Linear(NUM_MELS + 2, width)
+        self.enter = nn.Linear(FINE_CHANNELS + 2, width)
         self.stack = ShiftStack(width, config.vocoder_hidden, config.vocoder_dilations)
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, SUBFRAMES * (config.harmonic_bands + config.noise_bands))
@@ -111,7 +111,7 @@ class Vocoder(nn.Module):
     def envelopes(self, mel: Tensor, mask: Tensor, pitch: Pitch) -> tuple[Tensor, Tensor]:
         """Predict log envelopes of harmonics and noise.
 
-        mel:     (batch, frames, mels) normalised log-mel; mask: (batch, frames, 1)
+        mel:     (batch, frames, FINE_CHANNELS) fine mel; mask: (batch, frames, 1)
         returns: two of (batch, frames * SUBFRAMES, bins), natural log, float32
         """
         heard = torch.stack([pitch.log_f0, torch.sigmoid(pitch.voicing)], dim=-1)
@@ -157,7 +157,7 @@ class Vocoder(nn.Module):
     ) -> Tensor:
         """Render samples.
 
-        mel:    (batch, frames, mels) normalised log-mel, zero where masked
+        mel:    (batch, frames, FINE_CHANNELS) normalised fine mel, zero where masked
         mask:   (batch, frames, 1)
         pulses: (batch, frames * HOP_SAMPLES) as `source_pulses` makes them
         hiss:   (batch, frames * HOP_SAMPLES) unit white noise

@@ -24,7 +24,7 @@ from kouji.models.unfilled import without_initial_values
 
 SHIPPED = Path(__file__).parent / "weights"
 WEIGHTS_FILE, CONFIG_FILE = "mini.safetensors", "mini.json"
-FORMAT = "kouji-mini-1"
+FORMAT = "kouji-mini-2"
 
 
 @dataclass(frozen=True)
