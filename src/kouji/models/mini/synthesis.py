@@ -118,21 +118,26 @@ class Networks:
 
 
 @torch.inference_mode()
-def vocode_mel(vocoder: Vocoder, mel: Tensor, seed: int) -> NDArray[np.float32]:
+def vocode_mel(
+    vocoder: Vocoder, mel: Tensor, seed: int, *, is_fitted: bool = True
+) -> NDArray[np.float32]:
     """Samples of anyone's measured mel: f0 is read off the mel, the samples are fitted to it.
 
-    mel:     (frames, FINE_CHANNELS) normalised fine mel, on the vocoder's device
-    returns: (frames * HOP_SAMPLES,)
+    mel:       (frames, FINE_CHANNELS) normalised fine mel, on the vocoder's device
+    is_fitted: False gives what the vocoder alone makes, as when speaking
+    returns:   (frames * HOP_SAMPLES,)
     """
     rows = mel[None].to(vocoder.enter.weight.dtype)
     mask = torch.ones_like(rows[..., :1])
     pitch = vocoder.pitch_head(rows, mask)
     harmonic, breath = vocoder.envelopes(rows, mask, pitch)
-    hiss = torch.stack([noise(seed + draw, 0, len(mel)) for draw in range(_DRAWS)])
+    num_draws = _DRAWS if is_fitted else 1
+    hiss = torch.stack([noise(seed + draw, 0, len(mel)) for draw in range(num_draws)])
     draws = vocoder.filter_source(
-        source_pulses(pitch).expand(_DRAWS, -1), hiss.to(mel.device), harmonic, breath, mask
+        source_pulses(pitch).expand(num_draws, -1), hiss.to(mel.device), harmonic, breath, mask
     )
-    return refine(draws[None], mel[None], mask)[0].cpu().numpy()
+    made = refine(draws[None], mel[None], mask) if is_fitted else draws
+    return made[0].cpu().numpy()
 
 
 def _faded(samples: NDArray[np.float32], plan: Plan, start: int, end: int) -> NDArray[np.float32]:
