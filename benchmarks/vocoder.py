@@ -75,7 +75,7 @@ def main() -> None:
         name: {"pesq": [], "log_distance": [], "rtf": []} for name in systems
     }
     for index in chosen:
-        real = store.wave(int(index)).astype(np.float32) / 32768.0
+        real = store.samples(int(index))
         real = real[: 24_000 * 8 // HOP_SAMPLES * HOP_SAMPLES]
         mel = measure_fine_mel(torch.from_numpy(real)[None])
         for name, make in systems.items():

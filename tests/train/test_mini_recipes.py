@@ -18,9 +18,10 @@ from kouji.train.align import align_store
 from kouji.train.export import export_mini, newest
 from kouji.train.loop import run
 from kouji.train.mini_acoustic import MiniAcoustic, phone_means
-from kouji.train.mini_data import scaled_mel
+from kouji.train.mini_data import fine_mel, scaled_mel
 from kouji.train.mini_vocoder import MiniVocoder, spectral_distance
 from kouji.train.settings import RunSettings
+from kouji.train.store import Store
 
 SHAPES = TINY.to_dict()
 
@@ -126,3 +127,13 @@ def test_unknown_keys_and_missing_runs_are_named(tmp_path: Path) -> None:
         MiniAcoustic({}, {"widht": 3}, 0)
     with pytest.raises(ModelError, match="no checkpoint"):
         newest(tmp_path)
+
+
+def test_the_fine_mel_of_a_stretch_is_that_stretch_of_the_whole(made_store: Path) -> None:
+    store = Store(made_store)
+    whole = fine_mel(store, 0)
+    frames = store.clip(0).num_frames
+    assert len(whole) == frames
+    for start, count in ((0, 12), (9, 12), (frames - 12, 12), (0, frames)):
+        part = fine_mel(store, 0, start, count)
+        np.testing.assert_allclose(part, whole[start : start + count], atol=1e-4)

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kouji.audio.features import MINI_MEL, mel_spectrogram
+from kouji.audio.features import MINI_FINE_MEL, MINI_MEL, mel_spectrogram
 from kouji.errors import DataError
+from kouji.models.mini.config import FINE_MEAN, MEL_MEAN
 from kouji.train.alignment import (
     AlignedUnits,
     StateGraph,
@@ -44,7 +45,7 @@ _FLAT_SPREAD = 1.0  # phones
 # short phones and blur the boundary between them. On speech with known boundaries, and with slopes
 # as short, ours lie 10.0 ms off instead of 12.7 (docs/experiments.md). A window half as long gives
 # 1.1 less; the shift makes up for it, as `cepstra` cuts off what is below a fixed level.
-_MEL = replace(MINI_MEL, n_fft=960, win_length=960, shift=1.1)
+_MEL = replace(MINI_FINE_MEL, hop_length=MINI_MEL.hop_length, shift=MEL_MEAN - FINE_MEAN)
 _SLOPE_FRAMES = 1
 
 
@@ -104,7 +105,7 @@ def align_store(store_path: str | Path, *, say: Callable[[str], object] = len) -
 
 
 def _prepare(store: Store, index: int) -> Prepared:
-    wave = torch.from_numpy(store.wave(index).astype(np.float32) / 32768.0)
+    wave = torch.from_numpy(store.samples(index))
     mel = mel_spectrogram(wave[None], _MEL)[0].T.numpy()
     graph = build_graph(store.phones(index), store.words(index))
     features = cepstra(mel, slope_frames=_SLOPE_FRAMES)

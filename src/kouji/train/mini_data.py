@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kouji.errors import ConfigError
-from kouji.models.mini.config import FRAME_RATE_HZ, MEL_MEAN, MEL_STD
+from kouji.models.mini.config import FRAME_RATE_HZ, HOP_SAMPLES, MEL_MEAN, MEL_STD
 from kouji.models.mini.fine_mel import measure_fine_mel
 from kouji.train.recipes import metric_sums
 from kouji.train.store import Clip, Store
@@ -43,10 +43,19 @@ def scaled_mel(store: Store, index: int) -> NDArray[np.float32]:
     return (store.mel(index).astype(np.float32) - MEL_MEAN) / MEL_STD
 
 
-def fine_mel(store: Store, index: int) -> NDArray[np.float32]:
-    """(frames, FINE_CHANNELS) normalised fine mel, measured anew: stores hold the coarse one."""
-    wave = torch.from_numpy(store.wave(index).astype(np.float32) / 32768.0)
-    return measure_fine_mel(wave[None])[0].numpy()
+def fine_mel(
+    store: Store, index: int, start: int = 0, count: int | None = None
+) -> NDArray[np.float32]:
+    """(frames, FINE_CHANNELS) normalised fine mel, measured anew: stores hold the coarse one.
+
+    start, count: only this stretch, in frames; equal to that stretch of the whole
+    """
+    end = store.clip(index).num_frames if count is None else start + count
+    lead = min(start, 1)  # no window reaches further than a frame beyond its own
+    wave = store.samples(
+        index, (start - lead) * HOP_SAMPLES, (end + 1 - start + lead) * HOP_SAMPLES
+    )
+    return measure_fine_mel(torch.from_numpy(wave)[None])[0, lead : lead + end - start].numpy()
 
 
 def pad_rows(rows: Sequence[NDArray[Any]], dtype: torch.dtype) -> Tensor:

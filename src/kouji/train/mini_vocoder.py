@@ -96,13 +96,13 @@ class CropData(Dataset[Crop]):
         known = np.flatnonzero(f0 > 0)
         contour = np.interp(np.arange(len(f0)), known, f0[known]) if len(known) else f0 + 150.0
         log_f0 = (np.log(contour) - LOG_F0_MEAN) / LOG_F0_STD
-        wave = store.wave(index, start * HOP_SAMPLES, count * HOP_SAMPLES)
+        wave = store.samples(index, start * HOP_SAMPLES, count * HOP_SAMPLES)
         span = slice(start, start + count)
         return Crop(
-            fine_mel(store, index)[span],
+            fine_mel(store, index, start, count),
             log_f0[span].astype(np.float32),
             (f0[span] > 0).astype(np.float32),
-            wave.astype(np.float32) / 32768.0,
+            wave,
             rng.standard_normal(count * HOP_SAMPLES, dtype=np.float32),
         )
 

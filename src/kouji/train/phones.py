@@ -156,8 +156,7 @@ class Stretches:
 
     def _read(self, index: int, start: int, count: int) -> Stretch:
         hop = self._store.hop_length
-        stored = self._store.wave(index, start * hop, count * hop)
-        wave = stored.astype(np.float32) / np.float32(32768)
+        wave = self._store.samples(index, start * hop, count * hop)
         sound = resample(Audio(wave, self._store.sample_rate), self._rate)
         durations = self._store.array("aligned_durations", index)
         phones = self._classes[self._store.array("aligned_symbols", index)]

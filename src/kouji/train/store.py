@@ -113,6 +113,10 @@ class Store:
         last = end if count is None else min(first + count, end)
         return np.array(self.view("wave")[first:last])
 
+    def samples(self, i: int, start: int = 0, count: int | None = None) -> Array:
+        """The same stretch as `wave`: (samples,) float32 within -1 and 1."""
+        return self.wave(i, start, count).astype(np.float32) / np.float32(32768)
+
     def phones(self, i: int) -> Array:
         """(phones,) int16 ids of `text.phones.SYMBOLS`."""
         return self.array("phones", i)
