@@ -2,7 +2,9 @@
 
 Durations come from the aligner (`kouji align`). References are other utterances of the
 same speaker where there are any. A speaker classifier on the embedding, dropped after
-training, keeps the voices apart.
+training, keeps the voices apart; more voices than were recorded can be made of the same clips
+(`made_voices`), and embeddings of stretches of one voice drawn together against those of
+others (the contrast of Oord et al. 2018, over speakers).
 """
 
 from __future__ import annotations
@@ -25,25 +27,38 @@ from kouji.models.mini.config import (
     FRAME_RATE_HZ,
     LOG_F0_MEAN,
     LOG_F0_STD,
+    NUM_MELS,
     MiniConfig,
 )
 from kouji.models.mini.fine_mel import log_magnitudes, one_after_another
 from kouji.models.mini.model import AcousticModel, FramePitch, PhoneProsody
+from kouji.models.mini.speaker import SpeakerEncoder
+from kouji.train.made_voices import MadeVoice, made_voices
 from kouji.train.mini_data import (
     average_metrics,
     check_keys,
     clip_path,
-    fine_mel,
+    heard_stretch,
     length_mask,
+    measure_clip,
     open_split,
     pad_rows,
-    scaled_mel,
 )
 from kouji.train.mini_samples import alignment_picture, batch_for, shown_examples
 from kouji.train.monitor import Monitor
 from kouji.train.store import Store
 
-_DATA_KEYS = {"store": "", "languages": [], "reference_seconds": [2.0, 5.0]}
+_DATA_KEYS = {
+    "store": "",
+    "languages": [],
+    "reference_seconds": [2.0, 5.0],
+    "voices": [],  # [speed, formants] of made voices, each of a speaker another speaker
+    "made_share": 0.5,  # of the examples are in one of them
+    "strangers": 0,  # other speakers each reference is told apart from
+}
+_STRETCH_FRAMES = 100  # of what is heard of a stranger
+_LIKE_STRANGER = 0.25  # share of strangers that are the same speaker, made into another
+_CONTRAST_SHARPNESS = 10.0
 _LEAD_FRAMES, _TAIL_FRAMES = 4, 8  # silence kept at the ends of an utterance
 _WEIGHTS = {
     "mel": 1.0,
@@ -54,6 +69,7 @@ _WEIGHTS = {
     "phone_voicing": 0.1,
     "phone_energy": 0.2,
     "speaker": 0.05,
+    "contrast": 0.1,
 }
 # Frames per voiced frame, phone, pitched phone and clip, as in the corpus of the release. Every
 # loss is summed over its own units but divided by frames, times these: then the mean over
@@ -68,6 +84,7 @@ _FRAMES_PER_UNIT = {
     "phone_voicing": _PER_PHONE,
     "phone_energy": _PER_PHONE,
     "speaker": _PER_CLIP,
+    "contrast": _PER_CLIP,
 }
 
 
@@ -75,6 +92,8 @@ class Example(NamedTuple):
     """One utterance; arrays are (phones,), (frames,) or (frames, channels).
 
     mel: fine, what the decoder is to say; reference: coarse, as the speaker encoder hears it
+    again, strangers: (_STRETCH_FRAMES, mels) of the same speaker and (strangers, _STRETCH_FRAMES,
+                      mels) of others, both empty where there are no strangers
     """
 
     symbols: NDArray[np.int64]
@@ -88,6 +107,8 @@ class Example(NamedTuple):
     full_band: float
     speaker: int
     words: NDArray[np.int64]
+    again: NDArray[np.float32]
+    strangers: NDArray[np.float32]
 
 
 def phone_means(
@@ -107,17 +128,29 @@ def phone_means(
 
 
 class AcousticData(Dataset[Example]):
-    """Aligned utterances of one split.
-
-    with_mel: whether examples have what the decoder is to say; measuring it takes the waves
-    """
+    """Aligned utterances of one split."""
 
     def __init__(
-        self, store: Store, reference_seconds: Sequence[float], *, with_mel: bool = True
+        self,
+        store: Store,
+        reference_seconds: Sequence[float],
+        *,
+        with_mel: bool = True,
+        voices: Sequence[MadeVoice] = (),
+        made_share: float = 0.0,
+        num_strangers: int = 0,
     ) -> None:
+        """Open the clips.
+
+        with_mel:      whether examples have what the decoder is to say; measuring it takes the
+                       waves
+        voices:        made voices; this share of the examples is in one of them
+        num_strangers: other speakers that come with each example
+        """
         kept = [i for i in range(len(store)) if len(store.array("aligned_durations", i)) > 2]
         self.store = store.select(store.rows[kept])
         self.with_mel = with_mel
+        self.voices, self.made_share, self.num_strangers = voices, made_share, num_strangers
         self.has_words = "aligned_words" in self.store.arrays
         self.reference_frames = [round(s * FRAME_RATE_HZ) for s in reference_seconds]
         names = sorted(speaker.name for speaker in store.speakers)
@@ -125,6 +158,7 @@ class AcousticData(Dataset[Example]):
         self.by_speaker: dict[str, list[int]] = defaultdict(list)
         for index, clip in enumerate(self.store.clips):
             self.by_speaker[clip.speaker].append(index)
+        self.heard_speakers = sorted(self.by_speaker)
 
     def __len__(self) -> int:
         return len(self.store)
@@ -141,16 +175,20 @@ class AcousticData(Dataset[Example]):
         return clip_path(self.store, index)
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
-        """One clip with a random reference of its speaker."""
+        """One clip with a random reference of its speaker, maybe in a made voice."""
         store, clip = self.store, self.store.clip(index)
+        made = self._draw_voice(rng)
+        voice = None if made is None else self.voices[made]
         durations = store.array("aligned_durations", index).astype(np.int64)
+        durations, mel, fine, f0 = measure_clip(
+            store, index, durations, voice, with_fine=self.with_mel
+        )
         lead = max(0, int(durations[0]) - _LEAD_FRAMES)
         tail = max(0, int(durations[-1]) - _TAIL_FRAMES)
         durations[0] -= lead
         durations[-1] -= tail
-        end = clip.num_frames - tail
-        mel = scaled_mel(store, index)[lead:end]
-        f0 = store.f0(index)[lead:end]
+        end = len(mel) - tail
+        mel, f0 = mel[lead:end], f0[lead:end]
         voiced = (f0 > 0).astype(np.float32)
         scaled = (np.log(np.maximum(f0, 1.0)) - LOG_F0_MEAN) / LOG_F0_STD * voiced
         log_f0 = scaled.astype(np.float32)
@@ -163,19 +201,27 @@ class AcousticData(Dataset[Example]):
             ],
             axis=1,
         )
+        wanted = int(rng.integers(self.reference_frames[0], self.reference_frames[1] + 1))
+        others = [i for i in rng.permutation(self.by_speaker[clip.speaker])[:12] if i != index]
+        reference = self._listen(others or [index], wanted, voice, rng)
         return Example(
             store.array("aligned_symbols", index).astype(np.int64),
             store.array("aligned_tones", index).astype(np.int64),
             durations,
             prosody,
-            fine_mel(store, index)[lead:end] if self.with_mel else mel[:, :0],
+            fine[lead:end],
             log_f0,
             voiced,
-            self.reference(index, rng),
-            float(clip.full_band),
-            self.speaker_ids[clip.speaker],
+            reference,
+            float(clip.full_band and (voice is None or voice.has_full_band)),
+            self.speaker_number(clip.speaker, made),
             self.words(index),
+            *self._company(clip.speaker, made, rng),
         )
+
+    def speaker_number(self, name: str, made: int | None) -> int:
+        """Which class a speaker is, as recorded or in one of the made voices."""
+        return self.speaker_ids[name] * (1 + len(self.voices)) + (0 if made is None else 1 + made)
 
     def words(self, index: int) -> NDArray[np.int64]:
         """Which word each phone belongs to; all one where a packed store left that out."""
@@ -183,20 +229,56 @@ class AcousticData(Dataset[Example]):
             return self.store.array("aligned_words", index).astype(np.int64)
         return np.zeros(len(self.store.array("aligned_symbols", index)), np.int64)
 
-    def reference(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """A random stretch of other utterances of the speaker, of this one if it is alone."""
-        wanted = int(rng.integers(self.reference_frames[0], self.reference_frames[1] + 1))
-        own = self.by_speaker[self.store.clip(index).speaker]
-        others = [i for i in rng.permutation(own)[:12] if i != index] or [index]
+    def _draw_voice(self, rng: np.random.Generator) -> int | None:
+        """Number of a made voice, or None for the recorded one; nothing drawn without any."""
+        if not self.voices or rng.random() >= self.made_share:
+            return None
+        return int(rng.integers(len(self.voices)))
+
+    def _listen(
+        self, clips: Iterable[int], wanted: int, voice: MadeVoice | None, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """A random stretch of the first clip, of the next ones too until there is enough."""
         pieces: list[NDArray[np.float32]] = []
-        for other in others:  # short words are joined until there is enough to hear
-            mel = scaled_mel(self.store, int(other))
+        for index in clips:
             missing = wanted - sum(map(len, pieces))
-            start = int(rng.integers(0, max(1, len(mel) - missing + 1)))
-            pieces.append(mel[start : start + missing])
+            length = self.store.clip(int(index)).num_frames
+            start = int(rng.integers(0, max(1, length - missing + 1)))
+            pieces.append(heard_stretch(self.store, int(index), start, missing, voice))
             if sum(map(len, pieces)) >= wanted:
                 break
         return np.concatenate(pieces)
+
+    def _company(
+        self, name: str, made: int | None, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The speaker once more and others, as `Example` keeps them."""
+        if not self.num_strangers:
+            return (np.zeros((0, NUM_MELS), np.float32),) * 2
+        again = self._stretch(name, made, rng)
+        strangers = [
+            self._stretch(*self._stranger(name, made, rng), rng) for _ in range(self.num_strangers)
+        ]
+        return again, np.stack(strangers)
+
+    def _stranger(
+        self, name: str, made: int | None, rng: np.random.Generator
+    ) -> tuple[str, int | None]:
+        """Someone else: another speaker, or the same one made into another."""
+        if self.voices and (len(self.by_speaker) == 1 or rng.random() < _LIKE_STRANGER):
+            kinds = [None, *range(len(self.voices))]
+            return name, kinds[(kinds.index(made) + int(rng.integers(1, len(kinds)))) % len(kinds)]
+        others = [other for other in self.heard_speakers if other != name]
+        return others[int(rng.integers(len(others)))], self._draw_voice(rng)
+
+    def _stretch(
+        self, name: str, made: int | None, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """(_STRETCH_FRAMES, mels) of a speaker; short clips are joined, a lone one repeated."""
+        clips = rng.permutation(self.by_speaker[name])[:12]
+        voice = None if made is None else self.voices[made]
+        heard = self._listen(clips, _STRETCH_FRAMES, voice, rng)
+        return np.resize(heard, (_STRETCH_FRAMES, heard.shape[1]))
 
 
 class AcousticTrainer(nn.Module):
@@ -233,18 +315,29 @@ class MiniAcoustic:
 
     def __init__(self, data: dict[str, Any], model: dict[str, Any], seed: int) -> None:
         self.data = check_keys(data, _DATA_KEYS, "data of mini-acoustic")
+        self.voices = made_voices(self.data["voices"], "data.voices")
         self.mini = MiniConfig.from_dict(model)
         self.config = self.mini.to_dict()  # kept in checkpoints
         self.seed = seed
 
     def build(self) -> nn.Module:
         """The acoustic model with its training-only classifier."""
-        return AcousticTrainer(self.mini, len(Store(self.data["store"]).speakers))
+        return AcousticTrainer(self.mini, self.num_speakers())
+
+    def num_speakers(self) -> int:
+        """Recorded and made."""
+        return len(Store(self.data["store"]).speakers) * (1 + len(self.voices))
 
     def dataset(self, split: str) -> AcousticData:
-        """Aligned clips of `split`."""
+        """Aligned clips of `split`; only those of "train" in made voices."""
         store = open_split(self.data["store"], split, languages=self.data["languages"])
-        return AcousticData(store, self.data["reference_seconds"])
+        return AcousticData(
+            store,
+            self.data["reference_seconds"],
+            voices=self.voices,
+            made_share=self.data["made_share"] if split == "train" else 0.0,
+            num_strangers=self.data["strangers"],
+        )
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Pad to one batch."""
@@ -257,6 +350,9 @@ class MiniAcoustic:
         batch["reference_mask"] = length_mask([len(e.reference) for e in examples])
         batch["full_band"] = torch.tensor([e.full_band for e in examples])
         batch["speaker"] = torch.tensor([e.speaker for e in examples])
+        if self.data["strangers"]:
+            company = [np.concatenate([e.again[None], e.strangers]) for e in examples]
+            batch["company"] = torch.from_numpy(np.stack(company))
         return batch
 
     def loss(
@@ -274,6 +370,10 @@ class MiniAcoustic:
             **(_phone_sums(made.predicted, batch) if made.predicted else {}),
             "speaker": _speaker_sum(model, made.speaker, batch["speaker"]),
         }
+        if "company" in batch:
+            sums["contrast"] = _contrast_sum(
+                model.acoustic.speaker_encoder, made.speaker, batch["company"]
+            )
         frames = batch["frame_mask"].sum()
         terms = [
             _WEIGHTS[name] * _FRAMES_PER_UNIT[name] * total / frames
@@ -359,6 +459,22 @@ def _speaker_sum(
 ) -> tuple[Tensor, Tensor]:
     total = F.cross_entropy(trainer.speaker_logits(speaker), numbers, reduction="sum")
     return total, torch.tensor(float(len(numbers)), device=total.device)
+
+
+def _contrast_sum(
+    encoder: SpeakerEncoder, speaker: Tensor, company: Tensor
+) -> tuple[Tensor, Tensor]:
+    """How badly each speaker is told from strangers.
+
+    speaker: (batch, channels) of references
+    company: (batch, 1 + strangers, frames, mels), the speaker again first
+    """
+    heard = company.flatten(0, 1).to(speaker.dtype)
+    others = encoder(heard, torch.ones_like(heard[..., :1])).unflatten(0, company.shape[:2])
+    cosines = F.cosine_similarity(speaker.float()[:, None], others.float(), dim=-1)
+    first = torch.zeros(len(cosines), dtype=torch.int64, device=cosines.device)
+    total = F.cross_entropy(_CONTRAST_SHARPNESS * cosines, first, reduction="sum")
+    return total, torch.tensor(float(len(cosines)), device=total.device)
 
 
 def _sum(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

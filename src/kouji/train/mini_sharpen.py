@@ -23,7 +23,6 @@ from kouji.train.mini_acoustic import AcousticTrainer, MiniAcoustic
 from kouji.train.mini_data import average_metrics, check_keys
 from kouji.train.settings import RunSettings
 from kouji.train.stepper import StepContext
-from kouji.train.store import Store
 
 _OWN_KEYS = {"crop_frames": 128, "critic_share": 0.5, "matching": 4.0}
 _CRITIC_RATE, _CRITIC_BETAS = 2.0, (0.5, 0.9)  # rate relative to the decoder's
@@ -91,7 +90,7 @@ class MiniSharpen(MiniAcoustic):
 
     def build(self) -> nn.Module:
         """The acoustic model with its critic."""
-        return SharpenTrainer(self.mini, len(Store(self.data["store"]).speakers))
+        return SharpenTrainer(self.mini, self.num_speakers())
 
     def optimizers(self, model: nn.Module, settings: RunSettings) -> dict[str, Optimizer]:
         """One for the decoder, one for the critic; all else is left as it is."""
