@@ -50,8 +50,8 @@ def _prosody(store: Path) -> MiniProsody:
     return MiniProsody(_data(store), DRAWN.to_dict(), 0)
 
 
-def _sharpen(store: Path) -> MiniSharpen:
-    return MiniSharpen({**_data(store), "crop_frames": 24}, DRAWN.to_dict(), 0)
+def _sharpen(store: Path, **data: Any) -> MiniSharpen:
+    return MiniSharpen({**_data(store), "crop_frames": 24, **data}, DRAWN.to_dict(), 0)
 
 
 def _vocoder_sharpen(store: Path, **data: Any) -> MiniVocoderSharpen:
@@ -114,10 +114,11 @@ def test_a_model_without_the_network_is_refused(made_store: Path) -> None:
         MiniSharpen({"crop_farmes": 3}, {}, 0)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
 def test_sharpening_changes_decoder_and_critic_only_and_resumes(
-    made_store: Path, tmp_path: Path
+    made_store: Path, tmp_path: Path, share: float
 ) -> None:
-    recipe = _sharpen(made_store)
+    recipe = _sharpen(made_store, likeness_share=share)
     check_resume(recipe, tmp_path / "resume")
     torch.manual_seed(0)
     before = recipe.build().state_dict()
@@ -130,6 +131,19 @@ def test_sharpening_changes_decoder_and_critic_only_and_resumes(
     }  # fmt: skip
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert all(0 < line["texture"] < 10 for line in log)
+
+
+def test_a_listening_speaker_encoder_brings_voices_nearer(made_store: Path, tmp_path: Path) -> None:
+    data = _sharpen(made_store).dataset("train")
+    batch = _sharpen(made_store).collate([data[i] for i in range(8)])
+    far = {}
+    for share in (0.0, 8.0):
+        recipe = _sharpen(made_store, likeness_share=share)
+        done = run(recipe, _settings(tmp_path / str(share), 60))
+        model = recipe.build().eval()
+        model.load_state_dict(export_weights(done.checkpoint))
+        far[share] = recipe.evaluate(model, [batch], torch.device("cpu"))["unlikeness"]
+    assert 0 < far[8.0] < 0.8 * far[0.0]
 
 
 def test_crops_are_what_decoding_the_whole_gives(made_store: Path) -> None:

@@ -3,7 +3,9 @@
 A decoder that learned by absolute error gives the average of all mels a text may have, which
 sounds muffled. Here everything before the decoder stays as it is, and the decoder learns to
 make crops that a small convolutional critic cannot tell from real ones (least squares, Mao et
-al. 2017; feature matching, Kumar et al. 2019). Start it from an acoustic run by `init_from`.
+al. 2017; feature matching, Kumar et al. 2019). The model's own speaker encoder may listen too
+(`likeness_share`): what is made shall sound to it like what was recorded. Start it from an
+acoustic run by `init_from`.
 """
 
 from __future__ import annotations
@@ -16,15 +18,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from kouji.models.mini.config import FINE_CHANNELS
-from kouji.models.mini.fine_mel import one_after_another
+from kouji.models.mini.config import FINE_CHANNELS, MEL_MEAN, MEL_STD
+from kouji.models.mini.fine_mel import coarse_mel, one_after_another
 from kouji.models.mini.model import AcousticModel
+from kouji.models.mini.speaker import SpeakerEncoder
 from kouji.train.mini_acoustic import AcousticTrainer, MiniAcoustic
 from kouji.train.mini_data import average_metrics, check_keys
 from kouji.train.settings import RunSettings
 from kouji.train.stepper import StepContext
 
-_OWN_KEYS = {"crop_frames": 128, "critic_share": 0.5, "matching": 4.0}
+_OWN_KEYS = {"crop_frames": 128, "critic_share": 0.5, "matching": 4.0, "likeness_share": 0.0}
 _CRITIC_RATE, _CRITIC_BETAS = 2.0, (0.5, 0.9)  # rate relative to the decoder's
 _RISE_STEPS = 300  # until the critic, which begins knowing nothing, has its full say
 _DECODER = ("place_pitch", "place_bandwidth", "decoder", "decoder_norm", "leave")
@@ -119,9 +122,14 @@ class MiniSharpen(MiniAcoustic):
         share = self.own["critic_share"] * min(1.0, step / _RISE_STEPS)
         error = _absolute_error(crops.made, crops)
         push, doubt, matching = self._critic_gradient(trainer.critic, crops, batch["full_band"])
-        strength = share * _gradient_norm_of_error(crops) / push.norm().clamp(min=1e-12)
-        # of value zero: only its gradient counts
-        pushed = strength * ((crops.made - crops.made.detach()) * push).sum()
+        pushed = _pushed(crops, push, share)
+        heard = {}
+        if self.own["likeness_share"]:
+            leaf = crops.made.detach().requires_grad_()
+            distance = unlikeness(trainer.acoustic.speaker_encoder, leaf, crops)
+            (push,) = torch.autograd.grad(distance, leaf)
+            pushed = pushed + _pushed(crops, push, self.own["likeness_share"])
+            heard["unlikeness"] = distance.detach()
         context.minimise(error + pushed, "decoder")
         real, made = crops.real, crops.made.detach()
         loss = _critic_loss(trainer.critic, real, made, batch["full_band"])
@@ -132,6 +140,7 @@ class MiniSharpen(MiniAcoustic):
             "matching": matching,
             "critic": loss.detach(),
             "texture": texture(crops),
+            **heard,
         }
 
     def _critic_gradient(
@@ -156,14 +165,19 @@ class MiniSharpen(MiniAcoustic):
     def evaluate(
         self, model: nn.Module, batches: Iterable[dict[str, Tensor]], device: torch.device
     ) -> dict[str, float]:
-        """Mel error and liveliness of held-out crops."""
+        """Mel error, liveliness and unlikeness of held-out crops."""
         assert isinstance(model, SharpenTrainer)
 
         def measure(batch: dict[str, Tensor]) -> tuple[dict[str, Any], float]:
             generator = torch.Generator().manual_seed(0)
             crops = decode_crops(model.acoustic, batch, self.own["crop_frames"], generator)
             error = _absolute_error(crops.made, crops)
-            return {"mel": error, "texture": texture(crops)}, float(crops.mask.sum())
+            figures = {
+                "mel": error,
+                "texture": texture(crops),
+                "unlikeness": unlikeness(model.acoustic.speaker_encoder, crops.made, crops),
+            }
+            return figures, float(crops.mask.sum())
 
         means = average_metrics(batches, device, measure)
         return {**means, "loss": means["mel"]}
@@ -216,6 +230,25 @@ def texture(crops: Crops) -> Tensor:
     mels = (one_after_another(mel) for mel in (crops.made.detach(), crops.real))
     moves = [(mel[:, 1:] - mel[:, :-1]).abs().sum() for mel in mels]
     return moves[0] / moves[1].clamp(min=1e-6)
+
+
+def unlikeness(encoder: SpeakerEncoder, made: Tensor, crops: Crops) -> Tensor:
+    """Mean of 1 - cosine between embeddings of made crops and of the recorded ones."""
+    dtype = next(encoder.parameters()).dtype
+
+    def embed(fine: Tensor) -> Tensor:
+        heard = (coarse_mel(fine) - MEL_MEAN) / MEL_STD * crops.mask
+        embedding: Tensor = encoder(heard.to(dtype), crops.mask.to(dtype))
+        return embedding.float()
+
+    return 1 - F.cosine_similarity(embed(made), embed(crops.real), dim=-1).mean()
+
+
+def _pushed(crops: Crops, push: Tensor, share: float) -> Tensor:
+    """Of value zero: only its gradient counts, `share` times as long as that of the error."""
+    strength = share * _gradient_norm_of_error(crops) / push.norm().clamp(min=1e-12)
+    pushed: Tensor = strength * ((crops.made - crops.made.detach()) * push).sum()
+    return pushed
 
 
 def _absolute_error(made: Tensor, crops: Crops) -> Tensor:
