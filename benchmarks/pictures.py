@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 
 from kouji.audio.load import load_audio
 from kouji.audio.pitch import track_pitch
-from kouji.cli.session import sample_path
 from kouji.models.mini.weights import SHIPPED
+from kouji.voices.sample import sample_path
 
 _SECONDS = 6.0
 _FLOOR_DB = -95.0
