@@ -22,7 +22,9 @@ RATE = 24_000
 
 
 class FakeSynthesiser:
-    """Enrols anything, speaks a buzz, refuses one text."""
+    """Enrols anything, speaks a buzz, refuses one text, streams in two chunks."""
+
+    sample_rate = RATE
 
     def __init__(self):
         self.enrolled = []
@@ -40,7 +42,9 @@ class FakeSynthesiser:
 
     def stream(self, text, voice, *, style=None, seed=0):
         assert style is None
-        yield self.speak(text, voice, seed=seed).audio
+        samples = self.speak(text, voice, seed=seed).audio.samples
+        for part in np.split(samples, [5000]):
+            yield Audio(part, RATE)
 
 
 def buzz(seconds=1.0):
@@ -124,6 +128,14 @@ def test_speed_is_measured_on_speak_and_stream():
     assert speed.speech_seconds == 1.0
     assert speed.real_time_factor > 0
     assert speed.first_audio_seconds > 0
+
+
+def test_borders_are_listened_to_in_what_could_be_spoken(set_path):
+    report = evaluate([Model(FakeSynthesiser(), "mini")], set_path, measures=["borders"])
+    assert report.systems[0].borders.count == 1
+    summary = summarise(report.systems[0])
+    assert summary["num_borders"] == 1
+    assert summary["border_bend_db"] < 0.5
 
 
 def test_an_unknown_measure_is_refused():

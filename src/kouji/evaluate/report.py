@@ -46,6 +46,7 @@ COLUMNS = (
     Column("short_phones", "short phones", 3),
     Column("real_time_factor", "RTF", 3),
     Column("first_audio_ms", "first audio ms", 0),
+    Column("border_bend_db", "border bend dB", 1),
 )
 
 
@@ -81,6 +82,8 @@ def summarise(system: SystemReport) -> Summary:
         "short_phones": sum(i.num_short_phones for i in items) / num_phones if num_phones else None,
         "real_time_factor": work / spoken if spoken else None,
         "first_audio_ms": speed.first_audio_seconds * 1000 if speed else None,
+        "border_bend_db": system.borders.sharpest_db if system.borders else None,
+        "num_borders": float(system.borders.count) if system.borders else None,
     }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kouji.errors import KoujiError, UsageError
+from kouji.evaluate.borders import Borders, measure_borders
 from kouji.evaluate.controls import Sweep, sweep_controls
 from kouji.evaluate.items import EvaluationItem, load_set
 from kouji.evaluate.mos import QualityScores
@@ -29,7 +30,8 @@ EXTRAS = (  # measure, the library it stands on, what for
     ("speaker", "resemblyzer", "speaker similarity"),
     ("quality", "speechmos", "DNSMOS"),
 )
-MEASURES = ("words", "phones", "speaker", "quality", "pitch", "controls", "speed")
+MEASURES = ("words", "phones", "speaker", "quality", "pitch", "controls", "speed", "borders")
+STREAMED_ITEMS = 8  # whose borders are listened to
 # One frame of the mel clock: no phone can be shorter.
 MINIMUM_PHONE_SECONDS = 0.02
 SPEED_TEXTS = {
@@ -65,6 +67,7 @@ class SystemReport:
     failed: tuple[str, ...] = ()  # "id: reason" of items the system could not speak
     sweeps: tuple[Sweep, ...] = ()
     speed: Speed | None = None
+    borders: Borders | None = None
 
 
 @dataclass(frozen=True)
@@ -235,18 +238,23 @@ def _run_system(
         if rendering is not None:
             is_recording = isinstance(system, Recordings)
             results.append(judges.judge(item, rendering, is_recording=is_recording))
-    sweeps, speed = _measure_model(system, items[0], judges) if results else ((), None)
-    return SystemReport(system.name, tuple(results), tuple(failed), sweeps, speed)
+    measured = {result.id for result in results}
+    spoken = [item for item in items if item.id in measured]
+    sweeps, speed, borders = _measure_model(system, spoken, judges) if spoken else ((), None, None)
+    return SystemReport(system.name, tuple(results), tuple(failed), sweeps, speed, borders)
 
 
 def _measure_model(
-    system: System, item: EvaluationItem, judges: Judges
-) -> tuple[tuple[Sweep, ...], Speed | None]:
-    """Controls and speed, on one sentence in the voice of the first item."""
+    system: System, items: Sequence[EvaluationItem], judges: Judges
+) -> tuple[tuple[Sweep, ...], Speed | None, Borders | None]:
+    """Controls and speed on one sentence in the voice of the first item; borders on some."""
     if not isinstance(system, Model):
-        return (), None
+        return (), None, None
+    item = items[0]
     voice, text = system.voice(item.reference), SPEED_TEXTS[item.language]
     model = system.synthesiser
     sweeps = tuple(sweep_controls(model, voice, text)) if judges.wants("controls") else ()
     speed = measure_speed(model, voice, text) if judges.wants("speed") else None  # type: ignore[arg-type]
-    return sweeps, speed
+    streamed = ((each.text, system.voice(each.reference)) for each in items[:STREAMED_ITEMS])
+    borders = measure_borders(model, streamed) if judges.wants("borders") else None  # type: ignore[arg-type]
+    return sweeps, speed, borders

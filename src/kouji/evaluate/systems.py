@@ -33,7 +33,9 @@ class Synthesiser(Protocol):
 
 
 class StreamingSynthesiser(Synthesiser, Protocol):
-    """A synthesiser that also gives its audio piece by piece."""
+    """A synthesiser that also gives its audio piece by piece, at `sample_rate` Hz."""
+
+    sample_rate: int
 
     def stream(self, text: str, voice: Any, *, style: Any = None, seed: int = 0) -> Iterator[Any]:
         """Chunks of the speech, the first as early as possible."""
