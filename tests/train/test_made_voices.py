@@ -18,6 +18,7 @@ from kouji.train.loop import run
 from kouji.train.made_voices import MadeVoice, change_voice, made_voices
 from kouji.train.mini_acoustic import AcousticData, MiniAcoustic
 from kouji.train.settings import RunSettings
+from kouji.train.store import Store
 
 RATE = 24_000
 PITCH_HZ, FORMANT_HZ = 120.0, 1000.0
@@ -157,6 +158,17 @@ def test_strangers_are_never_the_speaker(store: Path) -> None:
     example = data.example(0, rng)
     assert example.again.shape[0] == example.strangers.shape[1]
     assert len(example.strangers) == 3
+
+
+def test_one_speaker_needs_made_voices_for_strangers(store: Path) -> None:
+    alone = Store(store).subset(lambda clip: clip.speaker == "speaker0")
+    with pytest.raises(ConfigError, match="strangers"):
+        AcousticData(alone, [0.3, 0.6], num_strangers=2)
+    voices = (MadeVoice(1.2, 1.0),)
+    data = AcousticData(alone, [0.3, 0.6], voices=voices, made_share=0.5, num_strangers=2)
+    strangers = {data._stranger("speaker0", made, np.random.default_rng(0)) for made in (None, 0)}
+    assert strangers == {("speaker0", 0), ("speaker0", None)}
+    assert len(data.example(0, np.random.default_rng(0)).strangers) == 2
 
 
 def test_the_contrast_is_learned_and_the_same_in_any_share(store: Path, tmp_path: Path) -> None:

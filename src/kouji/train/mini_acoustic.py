@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 
 from kouji.audio.features import MINI_FINE_MEL
 from kouji.audio.griffin_lim import griffin_lim
+from kouji.errors import ConfigError
 from kouji.models.mini.config import (
     ENERGY_BANDS,
     FRAME_RATE_HZ,
@@ -159,6 +160,12 @@ class AcousticData(Dataset[Example]):
         for index, clip in enumerate(self.store.clips):
             self.by_speaker[clip.speaker].append(index)
         self.heard_speakers = sorted(self.by_speaker)
+        if num_strangers and not voices and len(self.by_speaker) < 2:
+            raise ConfigError(
+                "there are no strangers to one speaker",
+                seen=f"data.strangers: {num_strangers}",
+                cure="write strangers: 0, or name voices to make",
+            )
 
     def __len__(self) -> int:
         return len(self.store)
