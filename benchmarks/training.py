@@ -34,7 +34,8 @@ from kouji.train.distributed import join, spawn
 from kouji.train.ledger import Ledger
 from kouji.train.loader import Loaded
 from kouji.train.loop import run
-from kouji.train.mini_acoustic import AcousticTrainer, Example, MiniAcoustic
+from kouji.train.mini_acoustic import AcousticTrainer, MiniAcoustic
+from kouji.train.mini_examples import Example
 from kouji.train.orphans import end_with_parent
 from kouji.train.recompute import SavedBytes
 from kouji.train.sampler import BatchSampler, Position

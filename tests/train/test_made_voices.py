@@ -16,7 +16,8 @@ from kouji.errors import ConfigError
 from kouji.train.align import align_store
 from kouji.train.loop import run
 from kouji.train.made_voices import MadeVoice, change_voice, made_voices
-from kouji.train.mini_acoustic import AcousticData, MiniAcoustic
+from kouji.train.mini_acoustic import MiniAcoustic
+from kouji.train.mini_examples import AcousticData
 from kouji.train.settings import RunSettings
 from kouji.train.store import Store
 

@@ -17,8 +17,9 @@ from kouji.text.front import analyse
 from kouji.train.align import align_store
 from kouji.train.export import export_mini, newest
 from kouji.train.loop import run
-from kouji.train.mini_acoustic import MiniAcoustic, phone_means
+from kouji.train.mini_acoustic import MiniAcoustic
 from kouji.train.mini_data import fine_mel, scaled_mel
+from kouji.train.mini_examples import phone_means
 from kouji.train.mini_vocoder import MiniVocoder, spectral_distance
 from kouji.train.settings import RunSettings
 from kouji.train.store import Store

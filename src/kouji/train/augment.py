@@ -36,10 +36,10 @@ def _warp(mel: FloatArray, stretch: float, formants: float) -> FloatArray:
     num_frames = max(MIN_FRAMES, round(frames * stretch))
     times = np.linspace(0, frames - 1, num_frames)
     places = np.clip(np.arange(bands) * formants, 0, bands - 1)
-    return _pick(_pick(mel, times).T, places).T
+    return rows_at(rows_at(mel, times).T, places).T
 
 
-def _pick(rows: FloatArray, places: NDArray[np.float64]) -> FloatArray:
+def rows_at(rows: FloatArray, places: NDArray[np.float64]) -> FloatArray:
     """Rows at fractional places, linearly between the two nearest."""
     low = np.floor(places).astype(int)
     high = np.minimum(low + 1, len(rows) - 1)

@@ -25,8 +25,9 @@ from kouji.models.mini.plan import reading_noise
 from kouji.models.mini.prosody import word_edges
 from kouji.models.mini.weights import CONFIG_FILE, load_checkpoint, save_checkpoint
 from kouji.train.checkpoint import export_weights
-from kouji.train.mini_acoustic import Example, MiniAcoustic
+from kouji.train.mini_acoustic import MiniAcoustic
 from kouji.train.mini_data import pad_rows
+from kouji.train.mini_examples import Example
 from kouji.train.mini_vocoder_sharpen import CRITICS
 
 _PREFIX = "acoustic."  # of the network inside its trainer

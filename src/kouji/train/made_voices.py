@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from kouji.audio.griffin_lim import overlap_add
 from kouji.errors import ConfigError
+from kouji.train.augment import rows_at
 
 _WINDOW, _HOP = 1024, 256
 _HARMONICS_HZ = 240.0
@@ -74,17 +77,19 @@ def _move_formants(
     rows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP] * window
     spectra = np.fft.rfft(rows)
     envelopes = _envelopes(np.abs(spectra), sample_rate)
-    bins = np.arange(envelopes.shape[1], dtype=np.float32)
-    moved = _read_at(envelopes, np.minimum(bins / np.float32(factor), bins[-1]))
+    bins = np.arange(envelopes.shape[1])
+    moved = rows_at(envelopes.T, np.minimum(bins / factor, bins[-1])).T
     gains = np.exp(np.clip(moved - envelopes, -_MOST_GAIN, _MOST_GAIN))
     changed = np.fft.irfft(spectra * gains, _WINDOW).astype(np.float32) * window
-    out = np.zeros_like(padded)
-    weights = np.zeros_like(padded)
-    for row, start in zip(changed, range(0, len(padded), _HOP), strict=False):
-        out[start : start + _WINDOW] += row
-        weights[start : start + _WINDOW] += window**2
-    inner = slice(_WINDOW, _WINDOW + count)
-    return out[inner] / weights[inner]
+    weights = np.broadcast_to(window**2, changed.shape)
+    out, weight = (_overlap_add(rows)[_WINDOW : _WINDOW + count] for rows in (changed, weights))
+    return out / weight
+
+
+def _overlap_add(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sum (windows, _WINDOW) where they stood: (samples,)."""
+    frames = torch.from_numpy(np.array(rows.T))[None]
+    return overlap_add(frames, _HOP)[0].numpy()
 
 
 def _envelopes(magnitudes: NDArray[Any], sample_rate: int) -> NDArray[Any]:
@@ -101,14 +106,6 @@ def _envelopes(magnitudes: NDArray[Any], sample_rate: int) -> NDArray[Any]:
     kept = round(_QUEFRENCY_SECONDS * sample_rate)
     cepstra[:, kept:-kept] = 0
     return np.asarray(np.fft.rfft(cepstra).real, np.float32)
-
-
-def _read_at(rows: NDArray[Any], places: NDArray[Any]) -> NDArray[Any]:
-    """Columns of `rows` at fractional places, linearly between the two nearest."""
-    low = np.floor(places).astype(int)
-    high = np.minimum(low + 1, rows.shape[1] - 1)
-    share = places - low
-    return np.asarray(rows[:, low] * (1 - share) + rows[:, high] * share)
 
 
 def _is_list_of_pairs(values: Any) -> bool:

@@ -34,7 +34,7 @@ from kouji.models.mini.model import AcousticModel
 from kouji.models.mini.voice import RANK, AdaptedVoice
 from kouji.train.alignment import AlignedUnits
 from kouji.train.clip_features import acoustic_features, is_full_band, level_speech, measure
-from kouji.train.mini_acoustic import phone_means
+from kouji.train.mini_examples import phone_means
 from kouji.train.own_alignment import Phones, align_recording, heard_phones
 from kouji.types import Audio
 

@@ -22,8 +22,9 @@ from torch.utils.data import Dataset
 from kouji.errors import ConfigError
 from kouji.models.mini.config import MiniConfig
 from kouji.models.mini.prosody import NUM_FEATURES, to_unit_scale, word_edges
-from kouji.train.mini_acoustic import AcousticData, AcousticTrainer
+from kouji.train.mini_acoustic import AcousticTrainer
 from kouji.train.mini_data import average_metrics, check_keys, length_mask, open_split, pad_rows
+from kouji.train.mini_examples import AcousticData
 from kouji.train.settings import RunSettings
 from kouji.train.stepper import default_optimizer
 from kouji.train.store import Store
